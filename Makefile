@@ -1,0 +1,58 @@
+# Fieldproof. `make demo` and `make test` do all set-up themselves, in .venv; nothing else is touched,
+# except that `make test` installs the mosquitto package where it may (scripts/debian-packages).
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := .venv/.installed-demo
+DEV := .venv/.installed-dev
+INTEROP := .venv-interop/.installed
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Two set-ups of one environment at once would damage it.
+.NOTPARALLEL:
+.PHONY: help demo test test-all check vectors vectors-check interop bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(DEMO) ## a simulated node, a broker and a gateway on this machine (WORLD=path for another world)
+	@$(BIN)/fieldproof-sim demo $(if $(WORLD),--world "$(WORLD)")
+
+test: $(DEV) ## the quick suite, under five minutes
+	@scripts/debian-packages mosquitto
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(DEV) ## every test
+	@scripts/debian-packages mosquitto
+	@$(BIN)/python -m pytest
+
+check: $(DEV) ## ruff, mypy, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+vectors: $(DEV) ## write tests/vectors again from the code
+	$(BIN)/python tests/vectors/build_vectors.py
+
+vectors-check: $(DEV) ## fail if the code would write other vectors than the committed ones
+	$(BIN)/python tests/vectors/build_vectors.py --check
+
+interop: $(INTEROP) ## another COSE library (python-cwt) verifies the committed vectors
+	.venv-interop/bin/python tests/interop/verify_with_cwt.py
+
+bench: $(DEMO) ## the figures of the README
+	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+clean: ## remove environments, caches and builds
+	rm -rf .venv .venv-interop .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.installed-%: pyproject.toml scripts/make-venv
+	@scripts/make-venv "$(PYTHON)" .venv -e ".[$*]"
+	@touch $@
+
+# An environment of its own: python-cwt needs cbor2 < 6, the project needs cbor2 >= 6.
+$(INTEROP): scripts/make-venv
+	@scripts/make-venv "$(PYTHON)" .venv-interop "cwt>=3" "cbor2<6"
+	@touch $@
