@@ -1,0 +1,159 @@
+"""Evidence bundle (§11): everything a stranger needs to judge one device, in one file.
+
+- A CBOR sequence (RFC 8742) of byte strings. The first holds the header map {1: version, 2: device id,
+  3: network}; each other one a signed object: the membership, beacons, proofs in chain order, receipts.
+- Judged with nothing but the gateways' public keys. One bad object spoils the bundle: it is named.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from proof import beacon, cbor, chain, cose, joining, receipt, sealing
+from proof.beacon import Beacon
+from proof.chain import Head
+from proof.claims import Gap
+from proof.cose import Typ
+from proof.descriptor import InstrumentDescriptor
+from proof.fields import Fields
+from proof.joining import Membership
+from proof.keys import public_key_of
+from proof.reasons import QUALITY_REASONS, Reason, Refused
+from proof.receipt import Receipt
+from proof.sealing import Proof
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a bundle shows. `signed_after_s` and `signed_before_s` are None where nothing bounds the time."""
+
+    device: str
+    network: str
+    key_class: str
+    simulated: bool
+    proofs: int
+    readings: int
+    first_seq: int
+    last_seq: int
+    signed_after_s: int | None
+    signed_before_s: int | None
+    receipted_seq: int
+    instruments: tuple[InstrumentDescriptor, ...]
+    gaps: tuple[Gap, ...]
+    lost: int
+    flags: tuple[tuple[str, int], ...]
+
+
+def write(device: str, network: str, objects: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces of a bundle file; `objects` are signed objects, the membership first."""
+    yield cbor.bstr(cbor.encode({1: VERSION, 2: device, 3: network}))
+    yield from map(cbor.bstr, objects)
+
+
+def examine(data: bytes, gateway_keys: Collection[bytes]) -> Finding:
+    """Judge a whole bundle; raises `Refused` naming the object that is wrong."""
+    items = _items(data)
+    fields = Fields(cbor.decode(next(items, b""), 256, "the header"), "the bundle's header")
+    if fields.integer(1) != VERSION:
+        raise Refused(Reason.MALFORMED, f"this verifier reads bundle version {VERSION}")
+    examiner = _Examiner(fields.text(2), fields.text(3, 32), gateway_keys)
+    fields.end()
+    for number, item in enumerate(items, start=1):
+        try:
+            examiner.take(item)
+        except Refused as refused:
+            raise Refused(refused.verdict.reason, f"object {number}: {refused.verdict.detail}") from None
+    return examiner.finding()
+
+
+def _items(data: bytes) -> Iterator[bytes]:
+    rest = memoryview(data)
+    while rest:
+        item, rest = cbor.take_bstr(rest)
+        yield item
+
+
+class _Examiner:
+    def __init__(self, device: str, network: str, gateway_keys: Collection[bytes]) -> None:
+        self._device, self._network, self._gateway_keys = device, network, gateway_keys
+        self._key = public_key_of(device)
+        self._membership: Membership | None = None
+        self._proofs: list[Proof] = []
+        self._receipts: list[Receipt] = []
+        self._beacons: dict[bytes, Beacon] = {}
+
+    def take(self, item: bytes) -> None:
+        match cose.typ_of(item):
+            case Typ.MEMBERSHIP:
+                self._membership = joining.open_membership(item, self._gateway_keys, self._device)
+            case Typ.BEACON:
+                opened = beacon.open_beacon(item, self._trusted(), self._network)
+                self._beacons[opened.hash] = opened
+            case Typ.RECEIPT:
+                self._receipts.append(receipt.open_receipt(item, self._trusted(), self._device))
+            case Typ.PROOF:
+                self._proof(sealing.parse(item))
+            case typ:
+                raise Refused(Reason.WRONG_TYP, f"{typ!r} does not belong in a bundle")
+
+    def _trusted(self) -> Collection[bytes]:
+        if self._membership is None:
+            raise Refused(Reason.MALFORMED, "the membership must come first")
+        return self._membership.gateway_keys
+
+    def _proof(self, proof: Proof) -> None:
+        self._trusted()
+        claims = proof.claims
+        proof.signed.require_signature([self._key])
+        if claims.device != self._device:
+            raise Refused(Reason.UNKNOWN_DEVICE, "a proof of another device")
+        if claims.network != self._network:
+            raise Refused(Reason.WRONG_NETWORK, f"sealed for {claims.network!r}")
+        if self._proofs:
+            before = self._proofs[-1]
+            head = Head(before.claims.log, before.claims.seq, before.hash)
+            gaps = (gap for p in (*self._proofs, proof) if p.claims.log == head.log for gap in p.claims.gaps)
+            verdict = chain.place(claims, proof.hash, head, before.claims.bootcount, None, gaps)
+            if verdict.reason is not Reason.ACCEPTED:
+                raise Refused(Reason.BROKEN_CHAIN, f"seq {claims.seq}: {verdict}")
+        proof.readings()
+        self._proofs.append(proof)
+
+    def finding(self) -> Finding:
+        if not self._proofs:
+            raise Refused(Reason.MALFORMED, "the bundle holds no proof")
+        first, last = self._proofs[0], self._proofs[-1]
+        hashes = {(p.claims.log, p.claims.seq): p.hash for p in self._proofs}
+        covering = [r for r in self._receipts if hashes.get((r.log, r.head_seq)) == r.head_hash]
+        whole = [
+            r.received_at_s for r in covering if (r.log, r.head_seq) == (last.claims.log, last.claims.seq)
+        ]
+        after = [
+            self._beacons[p.claims.freshness[0]].issued_at_s
+            for p in self._proofs
+            if p.claims.freshness and p.claims.freshness[0] in self._beacons
+        ]
+        readings = [reading for proof in self._proofs for reading in proof.readings()]
+        counts = Counter(bit for reading in readings for bit in QUALITY_REASONS if reading.flags & bit)
+        descriptors = [p.claims.descriptor for p in self._proofs if p.claims.descriptor]
+        return Finding(
+            device=self._device,
+            network=self._network,
+            key_class=descriptors[-1].key_class if descriptors else "not stated",
+            simulated=any(descriptor.simulated for descriptor in descriptors),
+            proofs=len(self._proofs),
+            readings=len(readings),
+            first_seq=first.claims.seq,
+            last_seq=last.claims.seq,
+            signed_after_s=min(after) if after else None,
+            signed_before_s=min(whole) if whole else None,
+            receipted_seq=max((r.head_seq for r in covering if r.log == last.claims.log), default=0),
+            instruments=descriptors[-1].instruments if descriptors else (),
+            gaps=tuple(gap for proof in self._proofs for gap in proof.claims.gaps),
+            lost=sum(lost.count for proof in self._proofs for lost in proof.claims.lost),
+            flags=tuple((QUALITY_REASONS[bit].value, count) for bit, count in sorted(counts.items())),
+        )

@@ -1,0 +1,160 @@
+"""Verification of a proof (§4): bytes, a time and what is known in; a judgement out. Pure.
+
+- Steps 4.1-4.7 decide: accepted, duplicate, held or rejected. Nothing later changes that.
+- Steps 4.8-4.11 annotate an accepted proof: each finding is a verdict of its own.
+- What is known is only read, through `Known`; the caller changes its ledger, or does not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from proof import chain, sealing, wire
+from proof.beacon import Beacon
+from proof.chain import Head
+from proof.claims import Claims, Gap
+from proof.descriptor import Descriptor
+from proof.joining import Kind
+from proof.reasons import QUALITY_REASONS, Reason, Refused, Verdict
+from proof.recompute import mismatches
+from proof.sealing import Proof
+from proof.senml import Reading
+
+STALE_BEACON_S = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """What is known of a member. `good_until` is (log, last good seq) of a revoked key (§8.5)."""
+
+    device: str
+    public_key: bytes
+    head: Head | None = None
+    bootcount: int = 0
+    suspended: bool = False
+    good_until: tuple[bytes, int] | None = None
+
+
+class Known(Protocol):
+    """What a verifier knows; every call only reads."""
+
+    @property
+    def network(self) -> str: ...
+
+    @property
+    def kind(self) -> Kind: ...
+
+    def device(self, device: str) -> DeviceRecord | None: ...
+
+    def hash_at(self, device: str, log: bytes, seq: int) -> bytes | None: ...
+
+    def gaps(self, device: str, log: bytes) -> Iterable[Gap]: ...
+
+    def beacon(self, beacon_hash: bytes) -> Beacon | None: ...
+
+    def descriptor(self, device: str, descriptor_hash: bytes) -> Descriptor | None: ...
+
+    def serials(self, device: str) -> dict[str, str]:
+        """Instrument name -> serial or fingerprint last announced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`proof` is None only where the bytes are not even a proof; `readings` only where they are not valid."""
+
+    verdict: Verdict
+    proof: Proof | None = None
+    notes: tuple[Verdict, ...] = ()
+    readings: tuple[Reading, ...] | None = None
+
+
+def verify(message: bytes, now_s: float, known: Known) -> Judgement:
+    """The judgement on one message of topic `…/proof`."""
+    try:
+        proof = sealing.parse(wire.inflate(message))  # §4.1, §4.2
+    except Refused as refused:
+        return Judgement(refused.verdict)
+    verdict = decide(proof, known)
+    if verdict.reason not in (Reason.ACCEPTED, Reason.HELD):
+        return Judgement(verdict, proof)
+    notes, readings = annotate(proof, now_s, known)
+    return Judgement(verdict, proof, notes, readings)
+
+
+def decide(proof: Proof, known: Known) -> Verdict:
+    """Steps 4.3 to 4.7."""
+    claims = proof.claims
+    # §4.3 Device known, not revoked; kid matches its key in force.
+    record = known.device(claims.device)
+    if record is None:
+        return Verdict(Reason.UNKNOWN_DEVICE)
+    if record.good_until is not None and (claims.log, claims.seq) > record.good_until:
+        return Verdict(Reason.REVOKED)
+    # §4.4 Signature.
+    try:
+        proof.signed.require_signature([record.public_key])
+    except Refused as refused:
+        return refused.verdict
+    # §4.5 Audience.
+    if claims.network != known.network:
+        return Verdict(Reason.WRONG_NETWORK, f"sealed for {claims.network!r}")
+    descriptor = claims.descriptor
+    if descriptor is not None and descriptor.simulated and known.kind == "live":
+        return Verdict(Reason.SIMULATED_ON_LIVE)
+    # §4.6, §4.7 Already known, then the chain. Evidence of equivocation outranks a suspension.
+    known_hash = known.hash_at(claims.device, claims.log, claims.seq)
+    gaps = (*known.gaps(claims.device, claims.log), *claims.gaps)
+    verdict = chain.place(claims, proof.hash, record.head, record.bootcount, known_hash, gaps)
+    if record.suspended and verdict.reason not in (Reason.DUPLICATE, Reason.EQUIVOCATION):
+        return Verdict(Reason.SUSPENDED)
+    return verdict
+
+
+def annotate(
+    proof: Proof, now_s: float, known: Known
+) -> tuple[tuple[Verdict, ...], tuple[Reading, ...] | None]:
+    """Steps 4.8 to 4.11."""
+    claims = proof.claims
+    notes = [*_time_notes(claims, now_s, known)]
+    # §4.9 Descriptor known; instruments unchanged or announced.
+    descriptor = claims.descriptor or known.descriptor(claims.device, claims.descriptor_hash)
+    if descriptor is None:
+        notes.append(Verdict(Reason.INSTRUMENT_CHANGED, "the descriptor in force was never announced"))
+    else:
+        before = known.serials(claims.device)
+        notes += [
+            Verdict(Reason.INSTRUMENT_CHANGED, f"{i.name}: {before[i.name]} became {i.serial}")
+            for i in descriptor.instruments
+            if before.get(i.name, i.serial) != i.serial
+        ]
+    # §4.10 Payload; raw evidence recomputes to the value.
+    try:
+        readings = proof.readings()
+    except Refused as refused:
+        return (*notes, refused.verdict), None
+    if descriptor is not None:
+        notes += [Verdict(Reason.EVIDENCE_MISMATCH, detail) for detail in mismatches(descriptor, readings)]
+    # §4.11 Quality flags, counted by kind.
+    counts = Counter(bit for reading in readings for bit in QUALITY_REASONS if reading.flags & bit)
+    notes += [Verdict(QUALITY_REASONS[bit], f"{count} readings") for bit, count in sorted(counts.items())]
+    return tuple(notes), readings
+
+
+def _time_notes(claims: Claims, now_s: float, known: Known) -> Iterable[Verdict]:
+    """§4.8: beacon known and young; sealing time between beacon and receipt, within the stated error."""
+    beacon = known.beacon(claims.freshness[0]) if claims.freshness else None
+    if beacon is None:
+        if claims.freshness:
+            yield Verdict(Reason.UNKNOWN_BEACON)
+    elif now_s - beacon.issued_at_s > STALE_BEACON_S:
+        yield Verdict(Reason.STALE_BEACON, f"{now_s - beacon.issued_at_s:.0f} s old")
+    if claims.time.source == 0:
+        return
+    error_s = claims.time.maxerror_us / 1e6 + 1  # iat is in whole seconds
+    if claims.sealed_at_s > now_s + error_s:
+        yield Verdict(Reason.CLOCK_AHEAD, f"{claims.sealed_at_s - now_s:.0f} s")
+    if beacon is not None and claims.sealed_at_s < beacon.issued_at_s - error_s:
+        yield Verdict(Reason.CLOCK_BEHIND, f"{beacon.issued_at_s - claims.sealed_at_s:.0f} s")
