@@ -21,8 +21,8 @@ MAX_DEPTH = 16
 _DECODER_ERRORS = (cbor2.CBORError, ValueError, ArithmeticError, TypeError, RecursionError, LookupError)
 # Tags cbor2 would turn into dates, bignums, rationals, regexes, cyclic references, sets, addresses …;
 # this protocol knows plain data, decimal fractions (4) and COSE_Sign1 (18).
-_FOREIGN_TAGS = (0, 1, 2, 3, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54)
-_FOREIGN_TAGS += (100, 256, 258, 260, 261, 1004, 43000, 55799)
+_FOREIGN_TAGS = frozenset({*range(4), 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261})
+_FOREIGN_TAGS |= {1004, 43000, 55799}
 
 
 def _refuse_tag(_value: Any, _immutable: bool) -> Any:

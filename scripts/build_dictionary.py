@@ -28,7 +28,7 @@ def weather(instrument: str, rows: int) -> list[Reading]:
         Reading(
             instrument,
             (1_800_000_000 + 60 * row) * 1000 + row * 7,
-            tuple(Measured(n, unit, cbor.number((base + row * 11) / 10**d, d)) for n, unit, base, d in WEATHER),
+            tuple(Measured(n, u, cbor.number((base + row * 11) / 10**d, d)) for n, u, base, d in WEATHER),
         )
         for row in range(rows)
     ]
