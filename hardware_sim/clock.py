@@ -1,0 +1,55 @@
+"""Virtual time for simulated nodes.
+
+- Time moves only when somebody waits: a thread that comes late makes no sampler miss its instant.
+- A wait of s seconds really sleeps s / speed; at infinite speed nothing sleeps.
+- Several threads may wait at once; time is the furthest any of them has waited, and never falls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+
+from agent.clock import SOURCE_NTP, Wall
+
+
+class PacedClock:
+    """Satisfies `agent.clock.Clock`. Wall time is boot time + `wall_offset_ns` (1970-based nanoseconds)."""
+
+    def __init__(
+        self,
+        start_boottime_ns: int,
+        wall_offset_ns: int,
+        speed: float = math.inf,
+        *,
+        source: int = SOURCE_NTP,
+        maxerror_us: int = 1_000,
+    ) -> None:
+        if not speed > 0:
+            raise ValueError(f"speed is {speed}: it must be above 0 (1 is real time, inf never sleeps)")
+        self.boot_id = hashlib.sha256(f"{start_boottime_ns} {wall_offset_ns}".encode()).digest()[:16]
+        self._now_ns = start_boottime_ns
+        self._wall_offset_ns = wall_offset_ns
+        self._speed = speed
+        self._source = source
+        self._maxerror_us = maxerror_us
+        self._lock = threading.Lock()
+
+    def boottime_ns(self) -> int:
+        with self._lock:
+            return self._now_ns
+
+    def wall(self) -> Wall:
+        return Wall(self.boottime_ns() + self._wall_offset_ns, self._source, self._maxerror_us)
+
+    def wait(self, seconds: float) -> None:
+        self.wait_until(self.boottime_ns() + round(seconds * 1e9), threading.Event())
+
+    def wait_until(self, boottime_ns: int, stop: threading.Event) -> bool:
+        left_s = (boottime_ns - self.boottime_ns()) / 1e9
+        if stop.wait(max(0.0, left_s / self._speed)):
+            return False
+        with self._lock:
+            self._now_ns = max(self._now_ns, boottime_ns)
+        return True

@@ -1,0 +1,1 @@
+"""Virtual parts, one file each, written from the datasheet named at the top of the file."""
