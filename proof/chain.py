@@ -4,7 +4,7 @@
 - The next proof continues the head; one ahead of it is held and the range between asked for.
 - Ranges the device itself declared as gaps (§3.2 -70006) carry the chain across by their hashes.
 - A new log must name the open one, and is accepted once for each head the gateway has seen.
-- The boot count of a device never falls.
+- The boot count never falls within a log; a new log may count from where its store remembers.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ def place(
 ) -> Verdict:
     """The verdict on a proof whose signature is already trusted.
 
-    `head` is the device's open log, None before its first; `bootcount` the highest seen; `known_hash`
+    `head` is the device's open log, None before its first; `bootcount` the highest seen in it; `known_hash`
     the hash held for (log, seq), None if there is none; `gaps` those declared for this log so far.
     """
     if known_hash is not None:
         if known_hash == proof_hash:
             return Verdict(Reason.DUPLICATE)
         return Verdict(Reason.EQUIVOCATION, f"two proofs for seq {claims.seq}")
-    if claims.bootcount < bootcount:
-        return Verdict(Reason.ROLLED_BACK, f"boot count {claims.bootcount} after {bootcount}")
     if head is None or claims.log != head.log:
         return _new_log(claims, head)
+    if claims.bootcount < bootcount:
+        return Verdict(Reason.ROLLED_BACK, f"boot count {claims.bootcount} after {bootcount}")
     if claims.seq <= head.seq:
         return Verdict(Reason.BROKEN_CHAIN, f"seq {claims.seq} lies in a gap the device declared")
     seq, expected = reach(head, gaps)

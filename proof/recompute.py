@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable
 from proof.descriptor import Descriptor
 from proof.senml import Reading
 
-_SKIPPED_20, _SKIPPED_16 = 0x80000, 0x8000
-
 
 def mismatches(descriptor: Descriptor, readings: Iterable[Reading]) -> Iterable[str]:
     """A sentence for each reading whose raw words do not give its values."""
@@ -38,7 +36,8 @@ def mismatches(descriptor: Descriptor, readings: Iterable[Reading]) -> Iterable[
 
 
 def bme280(trim: bytes, raw: bytes) -> dict[str, float]:
-    """Quantity -> value; a skipped channel, or words of the wrong length, give none."""
+    """Quantity -> value; words of the wrong length give none. Words of a channel that was switched off
+    give a value too: the device does not publish it, so nothing is compared with it."""
     if len(trim) != 33 or len(raw) != 8:
         return {}
     t1, t2, t3, p1, *p = struct.unpack_from("<HhhHhhhhhhhh", trim)
@@ -48,21 +47,18 @@ def bme280(trim: bytes, raw: bytes) -> dict[str, float]:
     adc_p = int.from_bytes(raw[0:3], "big") >> 4
     adc_t = int.from_bytes(raw[3:6], "big") >> 4
     adc_h = int.from_bytes(raw[6:8], "big")
-    if adc_t == _SKIPPED_20:
-        return {}
     var1 = (adc_t / 16384 - t1 / 1024) * t2
     var2 = (adc_t / 131072 - t1 / 8192) ** 2 * t3
     t_fine = var1 + var2
     values = {"temperature": t_fine / 5120}
-    if adc_p != _SKIPPED_20 and (pressure_Pa := _pressure_Pa(t_fine, adc_p, p1, p)) is not None:
+    if (pressure_Pa := _pressure_Pa(t_fine, adc_p, p1, p)) is not None:
         values["pressure"] = pressure_Pa
-    if adc_h != _SKIPPED_16:
-        base = t_fine - 76800
-        humidity = (adc_h - (h4 * 64 + h5 / 16384 * base)) * (
-            h2 / 65536 * (1 + h6 / 67108864 * base * (1 + h3 / 67108864 * base))
-        )
-        humidity *= 1 - h1 * humidity / 524288
-        values["humidity"] = min(100.0, max(0.0, humidity))
+    base = t_fine - 76800
+    humidity = (adc_h - (h4 * 64 + h5 / 16384 * base)) * (
+        h2 / 65536 * (1 + h6 / 67108864 * base * (1 + h3 / 67108864 * base))
+    )
+    humidity *= 1 - h1 * humidity / 524288
+    values["humidity"] = min(100.0, max(0.0, humidity))
     return values
 
 
