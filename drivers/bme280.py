@@ -8,6 +8,8 @@ Reference: Bosch Sensortec BST-BME280-DS002 ("the datasheet"; § below are its s
   `Sample.raw`.
 - The part has no checksum. What can be checked is: identity and trim are read twice and compared, settings
   are read back with every status. A bit flipped in the data burst itself cannot be noticed here.
+- Reads alternate between two encodings of pressure x16, so the settings read back show that this conversion
+  was asked for and is over, however late the thread comes to look. Old data cannot pass for new.
 - A part that lost its settings since `open` was without power and may be another specimen: `InstrumentGone`.
 - A channel is "not measured" when its oversampling reads back 0 (§5.4.3, §5.4.5), not because its word is
   0x80000 or 0x8000: these are also ordinary words (0x80000 is a room temperature). All three at once are the
@@ -44,8 +46,9 @@ _OTHER_CHIPS = {
     _ID: "the register's own address, so the bus only echoes",
 }
 _MEASURING, _UPDATING = 0x08, 0x01  # status, §5.4.4
-_SLEEP, _FORCED = 0, 1  # ctrl_meas, low two bits
+_MODE, _FORCED = 0x03, (1, 2)  # ctrl_meas, low two bits
 _CTRL_HUM, _CTRL_MEAS = 0x01, 0x34  # x1; x1 and x16, asleep
+_X16 = (0b101, 0b110)  # osrs_p: both are x16 (§5.4.5, "101, others")
 
 _OPEN_S = 1.0
 _CONVERSION_S = 0.0438  # §9.1, longest: 1.25 + 2.3 + (2.3 * 16 + 0.575) + (2.3 + 0.575) ms
@@ -136,7 +139,7 @@ class BME280:
         """Settings once the part has finished what it was doing."""
         while True:
             ctrl_hum, status, ctrl_meas, config = self._settings()
-            if not status & (_MEASURING | _UPDATING) and ctrl_meas & 0x03 == _SLEEP:
+            if not status & (_MEASURING | _UPDATING) and ctrl_meas & _MODE not in _FORCED:
                 return ctrl_hum, ctrl_meas, config
             self._registers.wait(_POLL_S)
 
@@ -145,16 +148,14 @@ class BME280:
         ctrl_hum, _, ctrl_meas, _ = self._settings()
         if ctrl_hum == 0 and ctrl_meas == 0:
             raise InstrumentGone(f"The BME280 at {self._where} lost power or was exchanged: open it again.")
-        seam.adafruit.mode = _FORCED
-        _, status, ctrl_meas, _ = self._settings()
-        if ctrl_meas & 0x03 != _FORCED and not (status & _MEASURING and ctrl_meas & 0x03 == _SLEEP):
-            raise RetryNow(f"The BME280 at {self._where} did not start its conversion.")
+        seam.adafruit.overscan_pressure = _X16[ctrl_meas >> 2 & 7 == _X16[0]]
+        seam.adafruit.mode = _FORCED[0]
         self._registers.wait(_CONVERSION_S)
-        ctrl_hum, ctrl_meas, config = self._settled()
-        found = ctrl_meas & 0xE0, ctrl_meas & 0x1C, ctrl_hum
-        wanted = _CTRL_MEAS & 0xE0, _CTRL_MEAS & 0x1C, _CTRL_HUM
-        if config or any(f not in (0, w) for f, w in zip(found, wanted, strict=True)):
-            raise RetryNow(f"The BME280 at {self._where} converted with other settings than it was given.")
+        found = _fields(*self._settled())
+        wanted = _fields(_CTRL_HUM, _CTRL_MEAS & 0xE0 | seam.adafruit.overscan_pressure << 2, 0)
+        # A channel may be off, but what is on must be as it was asked for in this very read.
+        if found[3:] != wanted[3:] or any(f not in (0, w) for f, w in zip(found, wanted, strict=True)):
+            raise InstrumentGone(f"The BME280 at {self._where} did not convert as asked: open it again.")
         return self._registers.read(_DATA, _DATA_LENGTH), (found[0] > 0, found[1] > 0, found[2] > 0)
 
     # Decode
@@ -189,6 +190,11 @@ class BME280:
         except DriverError:
             return gone
         return RetryNow(f"The BME280 at {self._where} missed a transfer but answers again.")
+
+
+def _fields(ctrl_hum: int, ctrl_meas: int, config: int) -> tuple[int, int, int, int, int]:
+    """Oversampling of T, P, H; mode; config."""
+    return ctrl_meas >> 5, ctrl_meas >> 2 & 7, ctrl_hum, ctrl_meas & _MODE, config
 
 
 class _Seam:
