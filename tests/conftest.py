@@ -26,7 +26,9 @@ log_dest file {folder}/mosquitto.log
 """
 
 
-def wait_until(condition: Callable[[], object], deadline_s: float = 10.0, what: str = "the condition") -> None:
+def wait_until(
+    condition: Callable[[], object], deadline_s: float = 10.0, what: str = "the condition"
+) -> None:
     """Wait until `condition()` is true; fail with `what` after `deadline_s`."""
     end = time.monotonic() + deadline_s
     while not condition():
