@@ -3,6 +3,7 @@
 - Encode: definite lengths, shortest forms, sorted keys.
 - Decode: the size is bounded first; then the value is decoded, re-encoded and compared, so that
   anything not deterministic (long forms, duplicate keys, trailing bytes, indefinite lengths) is refused.
+- Map keys are integers and texts; the only tag is the decimal fraction.
 - A decimal is written as an integer where it is one, else as a decimal fraction (tag 4) without
   trailing zeros.
 """
@@ -19,14 +20,20 @@ from proof.reasons import Reason, Refused
 MAX_DEPTH = 16
 # Foreign exceptions a hostile item can raise in the decoder or in the comparison by re-encoding.
 _DECODER_ERRORS = (cbor2.CBORError, ValueError, ArithmeticError, TypeError, RecursionError, LookupError)
-# Tags cbor2 would turn into dates, bignums, rationals, regexes, cyclic references, sets, addresses …;
-# this protocol knows plain data, decimal fractions (4) and COSE_Sign1 (18).
+# Tags cbor2 would turn into dates, bignums, rationals, regexes, cyclic references, sets, addresses …
 _FOREIGN_TAGS = frozenset({*range(4), 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261})
 _FOREIGN_TAGS |= {1004, 43000, 55799}
 
 
 def _refuse_tag(_value: Any, _immutable: bool) -> Any:
-    raise ValueError("a tag this protocol does not use")
+    raise ValueError("the only tag this protocol uses inside an object is the decimal fraction (4)")
+
+
+def _plain_map(value: Any, _immutable: bool) -> Any:
+    # Python takes the keys true and 1.0 for 1: another language would not.
+    if not {type(key) for key in value} <= {int, str}:
+        raise ValueError("a key is neither an integer nor a text")
+    return value
 
 
 _DECODERS = dict.fromkeys(_FOREIGN_TAGS, _refuse_tag)
@@ -47,6 +54,8 @@ def decode(data: bytes, limit: int, what: str) -> Any:
             allow_indefinite=False,
             allow_duplicate_keys=False,
             semantic_decoders=_DECODERS,
+            tag_hook=_refuse_tag,
+            object_hook=_plain_map,
         )
         deterministic = encode(value) == data
     except _DECODER_ERRORS as error:
@@ -57,7 +66,9 @@ def decode(data: bytes, limit: int, what: str) -> Any:
 
 
 def number(value: float | int, decimals: int) -> int | Decimal:
-    """`value` rounded to `decimals` places in its shortest exact form (§3.3)."""
+    """`value` rounded to `decimals` places (-1: to tens) in its shortest exact form (§3.3)."""
+    if decimals < 0:
+        return round(value / 10**-decimals) * 10**-decimals
     mantissa = round(value * 10**decimals)
     while decimals > 0 and mantissa % 10 == 0:
         mantissa //= 10

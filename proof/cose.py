@@ -91,10 +91,12 @@ def parse(data: bytes, typ: Typ, limit: int = MAX_BYTES) -> SignedObject:
     header = cbor.decode(protected, limit, "the protected header")
     if not isinstance(header, dict) or set(header) != _HEADERS:
         raise Refused(Reason.MALFORMED, "the protected header must hold 1, 3, 4, 15 and 16 and nothing else")
-    if header[H_ALG] not in (ALG_EDDSA, ALG_ED25519):
+    if type(header[H_ALG]) is not int or header[H_ALG] not in (ALG_EDDSA, ALG_ED25519):
         raise Refused(Reason.MALFORMED, "alg must be -8 or -19")
     match (header[H_CONTENT], header[H_KID], header[H_CLAIMS], header[H_TYP]):
-        case (int(content_type), bytes(kid), dict(claims), str(found)) if len(kid) == 8:
+        case (int(content_type), bytes(kid), dict(claims), str(found)) if (
+            type(content_type) is int and len(kid) == 8
+        ):
             pass
         case _:
             raise Refused(Reason.MALFORMED, "a protected header field has the wrong type")
@@ -118,7 +120,7 @@ def typ_of(data: bytes) -> Typ:
     header = cbor.decode(protected, MAX_BYTES, "the protected header")
     try:
         return Typ(header[H_TYP])
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, LookupError, ValueError):
         raise Refused(Reason.WRONG_TYP, "no known typ") from None
 
 
