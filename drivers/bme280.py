@@ -8,8 +8,8 @@ Reference: Bosch Sensortec BST-BME280-DS002 ("the datasheet"; § below are its s
   `Sample.raw`.
 - The part has no checksum. What can be checked is: identity and trim are read twice and compared, settings
   are read back with every status. A bit flipped in the data burst itself cannot be noticed here.
-- Reads alternate between two encodings of pressure x16, so the settings read back show that this conversion
-  was asked for and is over, however late the thread comes to look. Old data cannot pass for new.
+- Old data cannot pass for new: the conversion was seen to start, or (the thread came too late to see it) the
+  words differ from the last ones; else `RetryNow`.
 - A part that lost its settings since `open` was without power and may be another specimen: `InstrumentGone`.
 - A channel is "not measured" when its oversampling reads back 0 (§5.4.3, §5.4.5), not because its word is
   0x80000 or 0x8000: these are also ordinary words (0x80000 is a room temperature). All three at once are the
@@ -48,7 +48,6 @@ _OTHER_CHIPS = {
 _MEASURING, _UPDATING = 0x08, 0x01  # status, §5.4.4
 _MODE, _FORCED = 0x03, (1, 2)  # ctrl_meas, low two bits
 _CTRL_HUM, _CTRL_MEAS = 0x01, 0x34  # x1; x1 and x16, asleep
-_X16 = (0b101, 0b110)  # osrs_p: both are x16 (§5.4.5, "101, others")
 
 _OPEN_S = 1.0
 _CONVERSION_S = 0.0438  # §9.1, longest: 1.25 + 2.3 + (2.3 * 16 + 0.575) + (2.3 + 0.575) ms
@@ -148,15 +147,20 @@ class BME280:
         ctrl_hum, _, ctrl_meas, _ = self._settings()
         if ctrl_hum == 0 and ctrl_meas == 0:
             raise InstrumentGone(f"The BME280 at {self._where} lost power or was exchanged: open it again.")
-        seam.adafruit.overscan_pressure = _X16[ctrl_meas >> 2 & 7 == _X16[0]]
         seam.adafruit.mode = _FORCED[0]
+        _, status, ctrl_meas, _ = self._settings()
+        started = status & _MEASURING or ctrl_meas & _MODE in _FORCED
         self._registers.wait(_CONVERSION_S)
         found = _fields(*self._settled())
-        wanted = _fields(_CTRL_HUM, _CTRL_MEAS & 0xE0 | seam.adafruit.overscan_pressure << 2, 0)
-        # A channel may be off, but what is on must be as it was asked for in this very read.
-        if found[3:] != wanted[3:] or any(f not in (0, w) for f, w in zip(found, wanted, strict=True)):
+        wanted = _fields(_CTRL_HUM, _CTRL_MEAS, 0)
+        # A channel may be off, but what is on must be as it was asked for.
+        if any(f not in (0, w) for f, w in zip(found, wanted, strict=True)):
             raise InstrumentGone(f"The BME280 at {self._where} did not convert as asked: open it again.")
-        return self._registers.read(_DATA, _DATA_LENGTH), (found[0] > 0, found[1] > 0, found[2] > 0)
+        burst = self._registers.read(_DATA, _DATA_LENGTH)
+        if not started and burst == seam.last_burst:
+            raise RetryNow(f"The BME280 at {self._where} shows no sign of having converted.")
+        seam.last_burst = burst
+        return burst, (found[0] > 0, found[1] > 0, found[2] > 0)
 
     # Decode
 
@@ -205,6 +209,7 @@ class _Seam:
         addresses = [start + i for start, length in _TRIM for i in range(length)]
         self._known = {_ID: _BME280, **dict(zip(addresses, trim, strict=True))}
         self._latched: dict[int, int] = {}
+        self.last_burst = _DATA_AT_RESET
         self.adafruit = _adafruit(self)  # resets and sets up the part through this object
 
     def latch(self, burst: bytes) -> None:

@@ -102,7 +102,7 @@ def test_one_read_is_one_conversion_and_one_burst(make_rig):
         bursts = [t for t in rig.wire.log if len(t.written) == 1 and 0xF7 <= t.written[0] <= 0xFE]
         assert len(forced) == 1
         assert [(t.written, t.read) for t in bursts] == [(b"\xf7", sample.raw)]
-        assert len(rig.wire.log) == 5  # settings, ctrl_hum, ctrl_meas, done?, burst
+        assert len(rig.wire.log) == 6  # settings, ctrl_hum, ctrl_meas, started?, done?, burst
         assert rig.clock.boottime_ns() - started_ns < 50_000_000
 
 
