@@ -39,7 +39,7 @@ V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 NO_SUBSCRIBERS = 0x10
 _QOS = 1
 _UNSPECIFIED, _UNSUPPORTED_PROTOCOL = 0x80, 0x84
-_CREDENTIALS = (0x86, 0x87, 0x8C)  # bad user name or password, not authorized, bad authentication method
+_CREDENTIALS = (0x86, 0x87)  # bad user name or password, not authorized
 _NO_ANSWER = -1
 _TICK_S = 1.0  # how often paho looks at its keepalive when nothing happens
 _ANSWER_TICKS = 10  # this long a broker may be silent after CONNECT
@@ -123,9 +123,7 @@ class Link:
         info = client.publish(topic, payload, _QOS, retain, properties)
         self._wake()
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise TryAgain(
-                f"The broker {self._broker} was not given the message: {info.rc.name}. It stays kept."
-            )
+            raise TryAgain(f"The broker {self._broker} was not given the message: {info.rc.name}.")
         return info.mid
 
     def _connected(self) -> Client:
@@ -144,7 +142,8 @@ class Link:
             end = self._attempts()
         except Exception as error:  # noqa: BLE001 - a bug in paho, here or in on_event must not end in silence
             _log.exception("the MQTT connection failed")
-            end = Disconnected(f"The connection to {self._broker} was given up after an error: {error!r}.")
+            ended = Refused if self._client is None else Disconnected
+            end = ended(f"The connection to {self._broker} was given up after an error: {error!r}.")
         self._client = None
         self._running = False
         try:
@@ -234,16 +233,15 @@ class Link:
         return client
 
     def _on_connect(
-        self, client: Client, _userdata: Any, flags: ConnectFlags, reason: ReasonCode, _properties: Any
+        self, client: Client, _userdata: Any, _flags: ConnectFlags, reason: ReasonCode, _properties: Any
     ) -> None:
         if reason.is_failure:
-            what = f"The broker {self._broker} refused the connection: {reason.getName()}."
-            self._end = Refused(
-                f"{what} Check mqtt.username, mqtt.password_file, mqtt.cert_file.", reason.value
-            )
+            remedy = " Check mqtt.username and its files." if reason.value in _CREDENTIALS else ""
+            why = f"The broker {self._broker} refused the connection: {reason.getName()}.{remedy}"
+            self._end = Refused(why, reason.value)
             return
         self._client = client
-        self._on_event(Connected(int(client.protocol), flags.session_present))
+        self._on_event(Connected(int(client.protocol)))
 
     def _on_disconnect(
         self, _client: Client, _userdata: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Any

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Connected:
+    """`protocol` is 5, or 4 for MQTT 3.1.1."""
+
     protocol: int
-    session_present: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def free_port() -> int:
 def test_what_one_publishes_the_other_receives_and_the_puback_is_told(mosquitto, peer):
     sender, receiver = peer(mosquitto.url, "a").up(), peer(mosquitto.url, "b")
     receiver.link.connect()
-    assert receiver.next(Connected) == Connected(5, session_present=False)
+    assert receiver.next(Connected) == Connected(5)
     receiver.link.subscribe(["x/1", "x/2"])
     assert receiver.next(Subscribed) == Subscribed(("x/1", "x/2"), ())
     mid = sender.link.publish("x/2", b"hello", retain=True, expiry_s=60)
