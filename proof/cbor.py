@@ -68,7 +68,8 @@ def decode(data: bytes, limit: int, what: str) -> Any:
 def number(value: float | int, decimals: int) -> int | Decimal:
     """`value` rounded to `decimals` places (-1: to tens) in its shortest exact form (§3.3)."""
     if decimals < 0:
-        return round(value / 10**-decimals) * 10**-decimals
+        unit: int = 10**-decimals
+        return round(value / unit) * unit
     mantissa = round(value * 10**decimals)
     while decimals > 0 and mantissa % 10 == 0:
         mantissa //= 10

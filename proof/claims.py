@@ -15,14 +15,13 @@ from typing import Any
 from proof import descriptor as descriptors
 from proof.cose import AUD, IAT, ISS
 from proof.descriptor import Descriptor
-from proof.fields import Fields, finite
+from proof.fields import Fields, finite, row
 from proof.reasons import Reason, Refused
 
 NONCE, LOCATION, BOOTCOUNT, BOOTSEED = 10, 264, 267, 268
 LOG, SEQ, PREV, TIME, DESCRIPTOR, GAPS, LOST = range(-70001, -70008, -1)
 LOG_BYTES, HASH_BYTES, BOOTSEED_BYTES, NONCE_BYTES = 8, 32, 16, 16
 MAX_GAPS, MAX_LOST = 64, 256
-_MAX_REASON = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +171,11 @@ def _freshness(value: Any) -> tuple[bytes, ...]:
 
 
 def _prev(value: Any, seq: int) -> bytes | Predecessor:
-    match value:
+    match row(value):
         case bytes(prev) if len(prev) == HASH_BYTES and seq > 1:
             return prev
         case [bytes(log), None | bytes() as head_hash, str(reason)] if (
-            seq == 1
-            and len(log) == LOG_BYTES
-            and (head_hash is None or len(head_hash) == HASH_BYTES)
-            and len(reason) <= _MAX_REASON
+            seq == 1 and len(log) == LOG_BYTES and (head_hash is None or len(head_hash) == HASH_BYTES)
         ):
             return Predecessor(log, head_hash, reason)
     raise Refused(
@@ -188,7 +184,7 @@ def _prev(value: Any, seq: int) -> bytes | Predecessor:
 
 
 def _time(value: list[Any]) -> TimeClaim:
-    match value:
+    match row(value):
         case [int(boottime_ns), int(source), int(maxerror_us)] if (
             0 <= boottime_ns < 2**63 and 0 <= source <= 3 and 0 <= maxerror_us < 2**63
         ):
@@ -212,23 +208,18 @@ def _exact(value: Any) -> Decimal | int:
 
 
 def _gap(value: Any) -> Gap:
-    match value:
+    match row(value):
         case [int(first), int(last), bytes(first_hash), bytes(last_hash), str(reason)] if (
-            0 < first <= last < 2**63
-            and len(first_hash) == len(last_hash) == HASH_BYTES
-            and len(reason) <= _MAX_REASON
+            0 < first <= last < 2**63 and len(first_hash) == len(last_hash) == HASH_BYTES
         ):
             return Gap(first, last, first_hash, last_hash, reason)
     raise Refused(Reason.MALFORMED, "a gap is not [first seq, last seq, first hash, last hash, reason]")
 
 
 def _lost(value: Any) -> Lost:
-    match value:
+    match row(value):
         case [str(instrument), int(start_ns), int(end_ns), int(count), str(reason)] if (
-            len(instrument) <= 32
-            and 0 <= start_ns <= end_ns < 2**63
-            and 0 < count < 2**32
-            and len(reason) <= _MAX_REASON
+            len(instrument) <= 32 and 0 <= start_ns <= end_ns < 2**63 and 0 < count < 2**32
         ):
             return Lost(instrument, start_ns, end_ns, count, reason)
     raise Refused(Reason.MALFORMED, "a loss is not [instrument, from, to, count, reason]")

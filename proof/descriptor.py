@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proof import cbor
-from proof.fields import Fields, finite
+from proof.fields import Fields, finite, row
 from proof.reasons import Reason, Refused
 
 KEY_CLASSES = ("file", "credential", "tpm2", "otp", "sim")
@@ -122,7 +122,7 @@ def _instrument(value: Any) -> InstrumentDescriptor:
 
 
 def _quantity(value: Any) -> QuantityDescriptor:
-    match value:
+    match row(value):
         case [str(name), str(unit), resolution, uncertainty]:
             return QuantityDescriptor(
                 name, unit, finite(resolution, "a resolution"), finite(uncertainty, "an uncertainty")

@@ -64,11 +64,22 @@ class Fields:
 
     def end(self) -> None:
         if self._map:
-            unknown = sorted(map(str, self._map))[:5]
+            unknown = sorted(str(label)[:24] for label in self._map)[:5]
             raise Refused(Reason.MALFORMED, f"{self._what} has unknown fields {unknown}")
 
     def _wrong(self, label: int | str, expected: str) -> Refused:
         return Refused(Reason.MALFORMED, f"field {label} of {self._what} is not {expected}")
+
+
+def row(value: Any, longest: int = 64) -> Any:
+    """An array of plain items, for matching. None, which no pattern takes, where one of them is a boolean
+    (Python takes true for 1) or a text that is not printable or longer than `longest`."""
+    for item in value if isinstance(value, list | tuple) else ():
+        if isinstance(item, bool) or (
+            isinstance(item, str) and not (len(item) <= longest and item.isprintable())
+        ):
+            return None
+    return value
 
 
 def finite(value: Any, what: str) -> float:

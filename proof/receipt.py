@@ -2,6 +2,7 @@
 
 - Cumulative: everything of `log` up to `head_seq` is held; before the first proof the head is 0 and null.
 - A device accepts one only through `open_receipt` and `standing` (§5.3).
+- One that speaks of `NO_LOG` is a refused enrolment: its one verdict says why (§8.2).
 - Payload map: 1 log, 2 head seq, 3 head hash or null, 4 missing, 5 verdicts, 6 received at (s).
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 from proof import cbor, cose
 from proof.claims import HASH_BYTES, LOG_BYTES
 from proof.cose import IAT, ISS, SUB, Typ
-from proof.fields import Fields
+from proof.fields import Fields, row
 from proof.keys import Signer, device_id
 from proof.reasons import Reason, Refused
 
@@ -23,6 +24,7 @@ MAX_BYTES = 32 * 1024
 MAX_MISSING = 64
 MAX_VERDICTS = 64
 MAX_DETAIL = 160
+NO_LOG = bytes(LOG_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +113,14 @@ def _hash_or_none(value: Any) -> bytes | None:
 
 
 def _range(value: Any) -> tuple[int, int]:
-    match value:
+    match row(value):
         case [int(first), int(last)] if 0 < first <= last < 2**63:
             return first, last
     raise Refused(Reason.MALFORMED, "a missing range is not [first, last]")
 
 
 def _verdict(value: Any) -> ProofVerdict:
-    match value:
-        case [int(seq), str(code), str(detail)] if seq >= 0 and len(code) <= 32 and len(detail) <= MAX_DETAIL:
+    match row(value, MAX_DETAIL):
+        case [int(seq), str(code), str(detail)] if seq >= 0 and len(code) <= 32:
             return ProofVerdict(seq, code, detail)
     raise Refused(Reason.MALFORMED, "a verdict is not [seq, code, detail]")

@@ -127,7 +127,7 @@ class _Reader:
             self._add(instrument, time_ms, raw=raw)
         elif quantity == QUALITY and _V in record:
             flags = record[_V]
-            if not isinstance(flags, int) or not 0 < flags <= _MAX_FLAGS:
+            if type(flags) is not int or not 0 < flags <= _MAX_FLAGS:
                 raise Refused(Reason.BAD_PAYLOAD, "a quality field is not a bit field")
             self._add(instrument, time_ms, flags=flags)
         elif _V in record:
@@ -159,9 +159,9 @@ class _Reader:
 
     def _unit(self, record: dict[int, Any]) -> str:
         unit = record.get(_U, self._base[_BU])
-        if unit not in UNITS:
+        if not isinstance(unit, str) or unit not in UNITS:
             raise Refused(Reason.UNKNOWN_UNIT, f"unit {str(unit)[:16]!r}")
-        return str(unit)
+        return unit
 
     def _value(self, record: dict[int, Any]) -> int | Decimal:
         value = _number(record[_V], "a value")
@@ -180,10 +180,12 @@ class _Reader:
         if last is None or (last.instrument, last.time_ms) != (instrument, time_ms):
             last = Reading(instrument, time_ms, ())
             self._readings.append(last)
-        elif measured and any(measured.quantity == known.quantity for known in last.values):
-            raise Refused(
-                Reason.BAD_PAYLOAD, f"{instrument}/{measured.quantity} is written twice for one time"
-            )
+        elif (
+            (measured and any(measured.quantity == known.quantity for known in last.values))
+            or (flags and last.flags)
+            or (raw and last.raw)
+        ):
+            raise Refused(Reason.BAD_PAYLOAD, f"a name of {instrument} is written twice for one time")
         values = (*last.values, measured) if measured else last.values
         self._readings[-1] = Reading(instrument, time_ms, values, last.flags | flags, last.raw or raw)
 
@@ -192,6 +194,8 @@ def _number(value: Any, what: str) -> int | Decimal:
     """An exact number; floats become the decimal that prints them."""
     if type(value) is int and abs(value) < 2**63:
         return value
+    if isinstance(value, int):
+        raise Refused(Reason.BAD_PAYLOAD, f"{what} is not a number of less than 64 bits")
     try:
         as_float = finite(value, what)
     except Refused as refused:
