@@ -115,7 +115,8 @@ def test_a_long_unknown_field_does_not_fill_the_owner_s_screen():
 @pytest.mark.parametrize(
     "changes",
     [
-        {1: "two\nlines"}, {1: 7}, {3: "hsm"}, {4: 1}, {5: "x" * 129}, {6: [{}]}, {6: None}, {6: [None]}, {7: 0},
+        {1: "two\nlines"}, {1: 7}, {3: "hsm"}, {4: 1}, {5: "x" * 129}, {6: [{}]}, {6: None}, {6: [None]},
+        {7: 0},
     ],
     ids=str,
 )  # fmt: skip

@@ -123,8 +123,8 @@ def test_a_name_that_does_not_start_with_the_device_is_refused(base):
 @pytest.mark.parametrize(
     "value",
     [
-        float("nan"), float("inf"), float("-inf"), True, None, "1", b"1", [1], Decimal("1e19"), Decimal("1e-19"),
-        2**63,
+        float("nan"), float("inf"), float("-inf"), True, None, "1", b"1", [1], Decimal("1e19"),
+        Decimal("1e-19"), 2**63,
     ],
 )  # fmt: skip
 def test_a_value_that_is_no_plain_finite_number_is_refused(value):
