@@ -1,0 +1,109 @@
+"""What a device trusts: the membership it joined with, kept beside its journal.
+
+- On disk: JSON {v, broker_url, gateway_keys, membership}; keys and the signed membership in base64.
+- `gateway_keys` are those of the claim the owner typed in: they, not the file, decide whether the
+  membership's signature is good. Loading verifies it again every time (§8.3).
+- Written whole or not at all: temporary file, fsync, rename, fsync of the folder; mode 0600.
+- Nothing valid there: `JoinFirst`. Damaged or another device's: `FixMembership`. Nothing is replaced.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.errors import HardStop, JoinFirst
+from proof import joining
+from proof.joining import Membership
+from proof.keys import PUBLIC_KEY_BYTES
+from proof.reasons import Refused
+
+VERSION = 1
+MAX_BYTES = 2 * joining.MAX_BYTES
+_AGAIN = "Run `fieldproof-provision join CLAIM` again."
+
+
+class FixMembership(HardStop):
+    """The membership file is damaged or another device's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """`gateway_keys` are pinned from the claim; `membership_bytes` are the signed ones."""
+
+    broker_url: str
+    gateway_keys: tuple[bytes, ...]
+    membership_bytes: bytes
+    membership: Membership
+
+
+def save(path: Path, joined: Joined) -> None:
+    """Replace what is at `path`; raises `FixMembership` where it cannot be written."""
+    record = {
+        "v": VERSION,
+        "broker_url": joined.broker_url,
+        "gateway_keys": [base64.b64encode(key).decode() for key in joined.gateway_keys],
+        "membership": base64.b64encode(joined.membership_bytes).decode(),
+    }
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(temporary, flags, 0o600), "wb") as file:  # noqa: PTH123 - of a descriptor
+            file.write(json.dumps(record, indent=1).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise FixMembership(f"The membership cannot be written to {path}: {error.strerror}.") from None
+
+
+def load(path: Path, device: str, now_s: int) -> Joined:
+    """The membership of `device`, verified; raises `JoinFirst` or `FixMembership`."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise JoinFirst(
+            f"This device has joined no network: there is no {path}. Run `fieldproof-provision join CLAIM` "
+            "with the claim of the network's operator."
+        ) from None
+    except OSError as error:
+        raise FixMembership(
+            f"The membership {path} cannot be read: {error.strerror}. Run this as its owner."
+        ) from None
+    broker_url, gateway_keys, signed = _parse(path, data)
+    try:
+        membership = joining.open_membership(signed, gateway_keys, device)
+    except Refused as refused:
+        raise FixMembership(
+            f"The membership {path} is not good for this device ({device}): {refused.verdict} {_AGAIN}"
+        ) from None
+    if membership.expires_s is not None and now_s >= membership.expires_s:
+        raise JoinFirst(
+            f"The membership in {membership.network} has expired. Ask its operator for a new claim, "
+            "then run `fieldproof-provision join CLAIM`."
+        )
+    return Joined(broker_url, gateway_keys, signed, membership)
+
+
+def _parse(path: Path, data: bytes) -> tuple[str, tuple[bytes, ...], bytes]:
+    try:
+        record: Any = json.loads(data) if len(data) <= MAX_BYTES else None
+        match record:
+            case {"v": 1, "broker_url": str(url), "gateway_keys": [*texts], "membership": str(signed)}:
+                keys = tuple(base64.b64decode(text, validate=True) for text in texts)
+                if keys and all(len(key) == PUBLIC_KEY_BYTES for key in keys):
+                    return url, keys, base64.b64decode(signed, validate=True)
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise FixMembership(f"The membership {path} is damaged: it is not what `join` wrote. {_AGAIN}")
