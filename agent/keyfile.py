@@ -59,7 +59,7 @@ class KeyFile:
             raise self._exists() from None
         except OSError as error:
             raise FixKey(
-                f"The device key cannot be written to {self._path}: {error.strerror}. Mend that and try again."
+                f"The device key cannot be written to {self._path}: {error.strerror}. Mend that, then repeat."
             ) from None
         return self.open()
 
