@@ -35,9 +35,11 @@ class Proof:
 def seal(claims: Claims, readings: tuple[Reading, ...], signer: Signer) -> bytes:
     """The COSE bytes of a proof. Raises ValueError where a proof's limits are exceeded (§3.6)."""
     payload = senml.encode(claims.device, readings)
-    if sum(reading.records() for reading in readings) > senml.MAX_RECORDS or len(payload) > senml.MAX_BYTES:
+    data = cose.sign(cose.Typ.PROOF, claims.to_map(), payload, signer, cose.CONTENT_SENML_CBOR)
+    records = sum(reading.records() for reading in readings)
+    if records > senml.MAX_RECORDS or len(payload) > senml.MAX_BYTES or len(data) > cose.MAX_BYTES:
         raise ValueError("a proof holds at most 4,096 records and 256 KiB")
-    return cose.sign(cose.Typ.PROOF, claims.to_map(), payload, signer, cose.CONTENT_SENML_CBOR)
+    return data
 
 
 def parse(data: bytes) -> Proof:
