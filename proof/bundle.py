@@ -89,7 +89,10 @@ class _Examiner:
     def take(self, item: bytes) -> None:
         match cose.typ_of(item):
             case Typ.MEMBERSHIP:
-                self._membership = joining.open_membership(item, self._gateway_keys, self._device)
+                membership = joining.open_membership(item, self._gateway_keys, self._device)
+                if membership.network != self._network:
+                    raise Refused(Reason.WRONG_NETWORK, f"a membership of network {membership.network!r}")
+                self._membership = membership
             case Typ.BEACON:
                 opened = beacon.open_beacon(item, self._trusted(), self._network)
                 self._beacons[opened.hash] = opened

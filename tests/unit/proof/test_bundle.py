@@ -1,0 +1,190 @@
+"""The evidence bundle (§11): what a stranger learns from one file, and which object spoils it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from proof import beacon, bundle, cbor, cose, joining, receipt
+from proof.claims import Gap, Lost, Predecessor
+from proof.reasons import Reason, Refused
+from proof.receipt import Receipt
+from tests.proof_samples import (
+    BEACON,
+    BEACON_BYTES,
+    BME280,
+    DEVICE_ID,
+    GATEWAY,
+    LOG,
+    MEMBERSHIP,
+    NETWORK,
+    NOW_S,
+    STRANGER,
+    STRANGER_ID,
+    following,
+    proof,
+    reading,
+)  # fmt: skip
+
+JOINED = joining.sign_membership(MEMBERSHIP, GATEWAY, NOW_S)
+FIRST = proof(reading(0), reading(1, flags=4))
+SECOND = following(FIRST, reading(2, flags=4))
+
+
+def receipt_for(data: bytes, seq: int, at_s: int = NOW_S + 9, log: bytes = LOG) -> bytes:
+    return receipt.sign(Receipt(DEVICE_ID, log, seq, cose.object_hash(data), at_s), GATEWAY, at_s)
+
+
+OBJECTS = (JOINED, BEACON_BYTES, FIRST, SECOND, receipt_for(FIRST, 1), receipt_for(SECOND, 2))
+
+
+def test_a_whole_bundle_says_who_signed_what_and_when():
+    finding = examine(*OBJECTS)
+    assert (finding.device, finding.network, finding.key_class, finding.simulated) == (
+        DEVICE_ID,
+        NETWORK,
+        "sim",
+        True,
+    )
+    assert (finding.proofs, finding.readings, finding.first_seq, finding.last_seq) == (2, 3, 1, 2)
+    assert (finding.signed_after_s, finding.signed_before_s) == (BEACON.issued_at_s, NOW_S + 9)
+    assert (finding.receipted_seq, finding.instruments, finding.gaps, finding.lost) == (2, (BME280,), (), 0)
+    assert finding.flags == (("quality_frozen", 2),)
+
+
+def test_a_bundle_is_a_cbor_sequence_of_byte_strings_with_the_header_first():
+    data = b"".join(bundle.write(DEVICE_ID, NETWORK, OBJECTS))
+    header = cbor.encode({1: 1, 2: DEVICE_ID, 3: NETWORK})
+    assert data == b"".join(cbor.encode(item) for item in (header, *OBJECTS))
+
+
+def test_without_beacon_and_receipt_nothing_bounds_the_time():
+    finding = examine(JOINED, FIRST)
+    assert (finding.signed_after_s, finding.signed_before_s, finding.receipted_seq) == (None, None, 0)
+
+
+def test_a_receipt_that_does_not_cover_the_last_proof_does_not_date_the_bundle():
+    finding = examine(JOINED, FIRST, SECOND, receipt_for(FIRST, 1))
+    assert (finding.signed_before_s, finding.receipted_seq) == (None, 1)
+
+
+def test_a_receipt_for_another_hash_covers_nothing():
+    finding = examine(JOINED, FIRST, receipt_for(SECOND, 1))
+    assert (finding.signed_before_s, finding.receipted_seq) == (None, 0)
+
+
+def test_of_many_receipts_the_earliest_that_covers_all_dates_the_bundle():
+    receipts = (receipt_for(FIRST, 1, at_s) for at_s in (NOW_S + 50, NOW_S + 20, NOW_S + 80))
+    assert examine(JOINED, FIRST, *receipts).signed_before_s == NOW_S + 20
+
+
+def test_gaps_and_losses_are_told():
+    gap = Gap(2, 5, b"\x02" * 32, b"\x05" * 32, "disk full")
+    lost = (Lost("bme280-76", 0, 1, 3, "bus stuck"), Lost("bme280-76", 2, 3, 4, "bus stuck"))
+    finding = examine(JOINED, FIRST, following(FIRST, seq=6, prev=gap.last_hash, gaps=(gap,), lost=lost))
+    assert (finding.gaps, finding.lost, finding.last_seq) == ((gap,), 7, 6)
+
+
+def test_a_new_log_that_names_the_one_before_continues_the_bundle():
+    new = proof(log=bytes(8), prev=Predecessor(LOG, cose.object_hash(SECOND), "store lost"))
+    assert examine(JOINED, FIRST, SECOND, new, receipt_for(new, 1, log=bytes(8))).receipted_seq == 1
+
+
+WRONG = {
+    "no membership": ((FIRST,), 1, Reason.MALFORMED),
+    "a beacon before the membership": ((BEACON_BYTES, JOINED, FIRST), 1, Reason.MALFORMED),
+    "a membership by a stranger": (
+        (joining.sign_membership(MEMBERSHIP, STRANGER, NOW_S), FIRST),
+        1,
+        Reason.BAD_KEY,
+    ),
+    "a membership of another device": (
+        (joining.sign_membership(replace(MEMBERSHIP, device=STRANGER_ID), GATEWAY, NOW_S), FIRST),
+        1,
+        Reason.UNKNOWN_DEVICE,
+    ),
+    "a membership of another network": (
+        (joining.sign_membership(replace(MEMBERSHIP, network="heath"), GATEWAY, NOW_S), FIRST),
+        1,
+        Reason.WRONG_NETWORK,
+    ),
+    "a proof twice": ((JOINED, FIRST, FIRST), 3, Reason.BROKEN_CHAIN),
+    "a proof left out": ((JOINED, FIRST, following(SECOND)), 3, Reason.BROKEN_CHAIN),
+    "proofs in the wrong order": ((JOINED, SECOND, FIRST), 3, Reason.BROKEN_CHAIN),
+    "a forked proof": ((JOINED, FIRST, following(proof(reading(9)))), 3, Reason.BROKEN_CHAIN),
+    "a new log out of nowhere": ((JOINED, FIRST, proof(log=bytes(8))), 3, Reason.BROKEN_CHAIN),
+    "a proof of another device": ((JOINED, proof(device=STRANGER_ID)), 2, Reason.UNKNOWN_DEVICE),
+    "a proof by another key": ((JOINED, proof(signer=STRANGER)), 2, Reason.BAD_KEY),
+    "a proof of another network": ((JOINED, proof(network="heath")), 2, Reason.WRONG_NETWORK),
+    "a forged receipt": (
+        (JOINED, FIRST, receipt.sign(Receipt(DEVICE_ID, LOG, 0, None, NOW_S), STRANGER, NOW_S)),
+        3,
+        Reason.BAD_KEY,
+    ),
+    "a challenge": (
+        (JOINED, beacon.sign_challenge(DEVICE_ID, bytes(16), 1, GATEWAY, NOW_S)),
+        2,
+        Reason.WRONG_TYP,
+    ),
+    "an object that is no object": ((JOINED, b"hello"), 2, Reason.MALFORMED),
+    "an object whose header is an array": (
+        (JOINED, b"\xd2\x84\x41\x80\xa0\x40" + cbor.bstr(bytes(64))),
+        2,
+        Reason.WRONG_TYP,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", [*WRONG.values()], ids=[*WRONG])
+def test_one_wrong_object_spoils_the_bundle_and_is_named(case):
+    objects, number, reason = case
+    verdict = refusal(b"".join(bundle.write(DEVICE_ID, NETWORK, objects)))
+    assert verdict.reason is reason
+    assert verdict.detail.startswith(f"object {number}: ")
+
+
+def test_one_changed_byte_anywhere_in_an_object_is_named_by_that_object_s_number():
+    start = len(cbor.bstr(cbor.encode({1: 1, 2: DEVICE_ID, 3: NETWORK})))
+    data = b"".join(bundle.write(DEVICE_ID, NETWORK, OBJECTS))
+    for number, item in enumerate(OBJECTS, start=1):
+        inside = start + len(cbor.bstr(item)) - len(item)
+        for position in range(inside, inside + len(item), 7):
+            changed = data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+            assert refusal(changed).detail.startswith(f"object {number}: ")
+        start += len(cbor.bstr(item))
+    assert start == len(data)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [{1: 2, 2: DEVICE_ID, 3: NETWORK}, {1: 1, 2: "did:key:zabc", 3: NETWORK}, {1: 1, 2: DEVICE_ID}, [],
+     {1: 1, 2: DEVICE_ID, 3: NETWORK, 4: 0}],
+    ids=["another version", "no device", "no network", "no map", "more"],
+)  # fmt: skip
+def test_a_header_that_is_not_ours_is_refused(header):
+    data = cbor.encode(cbor.encode(header)) + b"".join(map(cbor.encode, OBJECTS))
+    assert refusal(data).reason is Reason.MALFORMED
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00", b"\x40", b"\xff" * 99, b"not a bundle", bytes(1000)])
+def test_a_file_that_is_no_bundle_is_refused(data):
+    assert refusal(data).reason is Reason.MALFORMED
+
+
+def test_a_bundle_cut_anywhere_is_refused_or_says_less():
+    data = b"".join(bundle.write(DEVICE_ID, NETWORK, OBJECTS))
+    ends = {len(b"".join([*bundle.write(DEVICE_ID, NETWORK, OBJECTS[:count])])) for count in range(3, 7)}
+    for size in range(0, len(data), 3):
+        if size not in ends:
+            assert refusal(data[:size])
+
+
+def examine(*objects: bytes) -> bundle.Finding:
+    return bundle.examine(b"".join(bundle.write(DEVICE_ID, NETWORK, objects)), [GATEWAY.public_key])
+
+
+def refusal(data: bytes):
+    with pytest.raises(Refused) as refused:
+        bundle.examine(data, [GATEWAY.public_key])
+    return refused.value.verdict
