@@ -1,0 +1,320 @@
+"""What the gateway knows of its devices, and the receipts that follow from it.
+
+- Implements what the rules read (`rules.LedgerView`) and applies an outcome; several outcomes may share one
+  transaction, each sees what the one before it did.
+- Every (device, log, seq) is there at most once, as the complete COSE bytes.
+- Bounds per device: held proofs (those that declare gaps and low numbers first), evidence
+  (equivocations last to go), the verdicts a receipt carries.
+- A receipt is a function of the ledger: asking again gives the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from gateway.rules import Keep, Outcome
+from gateway.store import Store
+from proof import cbor, chain
+from proof import descriptor as descriptors
+from proof.beacon import Beacon
+from proof.chain import Head
+from proof.claims import Gap
+from proof.descriptor import Descriptor
+from proof.joining import Kind
+from proof.reasons import Verdict
+from proof.receipt import MAX_DETAIL, MAX_MISSING, MAX_VERDICTS, NO_LOG, ProofVerdict, Receipt
+from proof.sealing import Proof
+from proof.verify import DeviceRecord
+
+MAX_HELD, MAX_EVIDENCE = 256, 64
+_CACHED = 4096
+_ADD_EVIDENCE = (
+    "INSERT OR IGNORE INTO evidence (device, log, seq, hash, code, received_s, data) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A device's line in the ledger."""
+
+    id: int
+    record: DeviceRecord
+    descriptor_hash: bytes | None
+    received_s: float
+
+
+class Ledger:
+    """`network` and `kind` are the gateway's; `store` is an open ledger file."""
+
+    def __init__(self, store: Store, network: str, kind: Kind) -> None:
+        self.network, self.kind = network, kind
+        self._store = store
+        # Caches of this one connection's rows; emptied when a transaction fails or another process writes.
+        self._rows: dict[str, _Row] = {}
+        self._beacons: dict[bytes, Beacon] = {}
+        self._descriptors: dict[tuple[int, bytes], Descriptor] = {}
+        self._version = -1
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        try:
+            with self._store.transaction():
+                if (version := self._store.version()) != self._version:
+                    self._forget()
+                    self._version = version
+                yield
+        except BaseException:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        self._rows.clear()
+        self._beacons.clear()
+        self._descriptors.clear()
+
+    # What the rules read.
+
+    def device(self, device: str) -> DeviceRecord | None:
+        row = self._row(device)
+        return row.record if row else None
+
+    def hash_at(self, device: str, log: bytes, seq: int) -> bytes | None:
+        row = self._row(device)
+        sql = "SELECT hash FROM proof WHERE device = ? AND log = ? AND seq = ?"
+        found = self._store.row(sql, (row.id, log, seq)) if row else None
+        return found[0] if found else None
+
+    def gaps(self, device: str, log: bytes) -> tuple[Gap, ...]:
+        """Those that reach beyond the head; the others no longer matter to the chain."""
+        row = self._row(device)
+        if row is None:
+            return ()
+        head = row.record.head
+        after = head.seq if head and head.log == log else 0
+        sql = (
+            "SELECT first_seq, last_seq, first_hash, last_hash, reason FROM gap "
+            "WHERE device = ? AND log = ? AND last_seq > ?"
+        )
+        return tuple(Gap(*found) for found in self._store.rows(sql, (row.id, log, after)))
+
+    def beacon(self, beacon_hash: bytes) -> Beacon | None:
+        if (known := self._beacons.get(beacon_hash)) is not None:
+            return known
+        found = self._store.row("SELECT number, nonce, issued_s FROM beacon WHERE hash = ?", (beacon_hash,))
+        if found is None:
+            return None
+        number, nonce, issued_s = found
+        return _remember(
+            self._beacons, beacon_hash, Beacon(self.network, number, nonce, issued_s, beacon_hash)
+        )
+
+    def descriptor(self, device: str, descriptor_hash: bytes) -> Descriptor | None:
+        row = self._row(device)
+        if row is None:
+            return None
+        if (known := self._descriptors.get((row.id, descriptor_hash))) is not None:
+            return known
+        sql = "SELECT map FROM descriptor WHERE device = ? AND hash = ?"
+        found = self._store.row(sql, (row.id, descriptor_hash))
+        if found is None:
+            return None
+        opened = descriptors.from_map(cbor.decode(found[0], len(found[0]), "a stored descriptor"))
+        return _remember(self._descriptors, (row.id, descriptor_hash), opened)
+
+    def serials(self, device: str) -> dict[str, str]:
+        row = self._row(device)
+        if row is None or row.descriptor_hash is None:
+            return {}
+        announced = self.descriptor(device, row.descriptor_hash)
+        return {i.name: i.serial for i in announced.instruments} if announced else {}
+
+    def held(self, device: str, log: bytes, seq: int) -> tuple[bytes, float] | None:
+        row = self._row(device)
+        sql = "SELECT data, received_s FROM proof WHERE device = ? AND log = ? AND seq = ? AND state = 'held'"
+        found = self._store.row(sql, (row.id, log, seq)) if row else None
+        return (found[0], found[1]) if found else None
+
+    def _row(self, device: str) -> _Row | None:
+        if (known := self._rows.get(device)) is not None:
+            return known
+        found = self._store.row(
+            "SELECT id, public_key, log, head_seq, head_hash, bootcount, suspended, good_log, good_seq, "
+            "descriptor_hash, received_s FROM device WHERE did = ?",
+            (device,),
+        )
+        if found is None:
+            return None
+        number, key, log, seq, head_hash, bootcount, suspended, good_log, good_seq, in_force, received = found
+        head = Head(log, seq, head_hash) if log is not None else None
+        good_until = (good_log, good_seq) if good_log is not None else None
+        record = DeviceRecord(device, key, head, bootcount, bool(suspended), good_until)
+        return _remember(self._rows, device, _Row(number, record, in_force, received or 0.0))
+
+    # What an outcome changes.
+
+    def apply(self, outcome: Outcome) -> None:
+        """Inside `transaction`. An outcome that keeps nothing changes nothing."""
+        proof = outcome.proof
+        row = self._row(proof.claims.device) if proof else None
+        if proof is None or row is None:
+            return
+        match outcome.keep:
+            case Keep.ACCEPTED:
+                self._accept(outcome, proof, row)
+            case Keep.HELD:
+                self._hold(outcome, proof, row)
+            case Keep.EVIDENCE:
+                self._keep_evidence(outcome, proof, row)
+
+    def _accept(self, outcome: Outcome, proof: Proof, row: _Row) -> None:
+        claims, head = proof.claims, row.record.head
+        if head is not None and claims.log != head.log:
+            self._bypass(row, head.log, below=2**63 - 1)
+            self._store.run("DELETE FROM verdict WHERE device = ?", (row.id,))
+        self._insert_proof(outcome, proof, row, "accepted")
+        if claims.seq > 1 and (head is None or claims.log != head.log or claims.seq > head.seq + 1):
+            self._bypass(row, claims.log, below=claims.seq)
+        if claims.descriptor is not None:
+            packed = cbor.encode(claims.descriptor.to_map())
+            sql = "INSERT OR IGNORE INTO descriptor VALUES (?, ?, ?)"
+            self._store.run(sql, (row.id, claims.descriptor_hash, packed))
+        received_s = max(outcome.received_at_s, row.received_s)
+        in_force = claims.descriptor_hash if claims.descriptor else row.descriptor_hash
+        self._store.run(
+            "UPDATE device SET log = ?, head_seq = ?, head_hash = ?, bootcount = ?, descriptor_hash = ?, "
+            "proofs = proofs + 1, readings = readings + ?, received_s = ? WHERE id = ?",
+            (
+                claims.log,
+                claims.seq,
+                proof.hash,
+                claims.bootcount,
+                in_force,
+                outcome.readings,
+                received_s,
+                row.id,
+            ),
+        )
+        new_head = Head(claims.log, claims.seq, proof.hash)
+        record = replace(row.record, head=new_head, bootcount=claims.bootcount)
+        self._rows[record.device] = _Row(row.id, record, in_force, received_s)
+        for note in outcome.notes:
+            self._add_verdict(row, claims.seq, note)
+
+    def _hold(self, outcome: Outcome, proof: Proof, row: _Row) -> None:
+        self._insert_proof(outcome, proof, row, "held")
+        held = "FROM proof WHERE device = ? AND state = 'held'"
+        if self._store.row(f"SELECT count(*) {held}", (row.id,))[0] > MAX_HELD:
+            worst = f"(SELECT id {held} ORDER BY has_gaps, seq DESC LIMIT 1)"
+            self._store.run(f"DELETE FROM proof WHERE id = {worst}", (row.id,))  # noqa: S608 - constants
+
+    def _insert_proof(self, outcome: Outcome, proof: Proof, row: _Row, state: str) -> None:
+        claims = proof.claims
+        self._store.run(
+            "INSERT INTO proof (device, log, seq, hash, state, position, has_gaps, received_s, data) "
+            "SELECT ?, ?, ?, ?, ?, proofs + 1, ?, ?, ? FROM device WHERE id = ? "
+            "ON CONFLICT (device, log, seq) DO UPDATE "
+            "SET state = excluded.state, position = excluded.position",
+            (
+                *(row.id, claims.log, claims.seq, proof.hash, state),
+                *(bool(claims.gaps), outcome.received_at_s, proof.data, row.id),
+            ),
+        )
+        for gap in claims.gaps:
+            values = (gap.first_seq, gap.last_seq, gap.first_hash, gap.last_hash, gap.reason)
+            sql = "INSERT OR IGNORE INTO gap VALUES (?, ?, ?, ?, ?, ?, ?)"
+            self._store.run(sql, (row.id, claims.log, *values))
+
+    def _bypass(self, row: _Row, log: bytes, below: int) -> None:
+        sql = (
+            "UPDATE proof SET state = 'bypassed' WHERE device = ? AND log = ? AND seq < ? AND state = 'held'"
+        )
+        self._store.run(sql, (row.id, log, below))
+
+    def _keep_evidence(self, outcome: Outcome, proof: Proof, row: _Row) -> None:
+        claims, reason = proof.claims, outcome.verdict.reason
+        place = (row.id, claims.log, claims.seq)
+        # A held proof refused when its turn came waits no longer, nor do those behind a refused first one.
+        self._store.run(
+            "DELETE FROM proof WHERE device = ? AND log = ? AND seq = ? AND hash = ? AND state = 'held'",
+            (*place, proof.hash),
+        )
+        is_open = row.record.head is not None and row.record.head.log == claims.log
+        if claims.seq == 1 and not is_open and not outcome.suspends:
+            sql = "DELETE FROM proof WHERE device = ? AND log = ? AND state = 'held'"
+            self._store.run(sql, place[:2])
+        values = (*place, proof.hash, reason, outcome.received_at_s, proof.data)
+        if not self._store.run(_ADD_EVIDENCE, values):
+            return
+        if outcome.suspends:
+            sql = "SELECT hash, received_s, data FROM proof WHERE device = ? AND log = ? AND seq = ?"
+            rival_hash, received_s, rival = self._store.row(sql, place)
+            self._store.run(_ADD_EVIDENCE, (*place, rival_hash, reason, received_s, rival))
+            self._store.run("UPDATE device SET suspended = 1 WHERE id = ?", (row.id,))
+            self._rows[claims.device] = replace(row, record=replace(row.record, suspended=True))
+        self._store.run(
+            "DELETE FROM evidence WHERE id IN (SELECT id FROM evidence WHERE device = ? "
+            "ORDER BY code = 'equivocation' DESC, id DESC LIMIT -1 OFFSET ?)",
+            (row.id, MAX_EVIDENCE),
+        )
+        self._add_verdict(row, claims.seq, outcome.verdict)
+
+    def _add_verdict(self, row: _Row, seq: int, verdict: Verdict) -> None:
+        code = verdict.reason.value
+        sql = "INSERT INTO verdict (device, seq, code, detail) VALUES (?, ?, ?, ?)"
+        self._store.run(sql, (row.id, seq, code, verdict.detail[:MAX_DETAIL]))
+        self._store.run(
+            "DELETE FROM verdict WHERE device = ? AND id <= "
+            "(SELECT id FROM verdict WHERE device = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
+            (row.id, row.id, MAX_VERDICTS),
+        )
+        self._store.run(
+            "INSERT INTO verdict_count VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1",
+            (row.id, code),
+        )
+
+    # What follows from it.
+
+    def receipt(self, device: str) -> Receipt | None:
+        """§5.1, None for a stranger.
+
+        It speaks of the open log; or, while proofs of a log that never began are held, of that log with
+        head 0, so that its first proof is asked for.
+        """
+        row = self._row(device)
+        if row is None:
+            return None
+        head = row.record.head
+        held = self._store.rows(
+            "SELECT log, seq FROM proof WHERE device = ? AND state = 'held' ORDER BY id", (row.id,)
+        )
+        unopened = [log for log, _seq in held if head is None or log != head.log]
+        if unopened or head is None:
+            head = Head(unopened[-1] if unopened else NO_LOG, 0, None)
+        seqs = [seq for log, seq in held if log == head.log]
+        missing = chain.missing(seqs, head.seq, MAX_MISSING, self.gaps(device, head.log) if seqs else ())
+        verdicts = self._store.rows(
+            "SELECT seq, code, detail FROM verdict WHERE device = ? ORDER BY id", (row.id,)
+        )
+        return Receipt(
+            device=device,
+            log=head.log,
+            head_seq=head.seq,
+            head_hash=head.hash,
+            received_at_s=int(row.received_s),
+            missing=missing,
+            verdicts=tuple(ProofVerdict(*verdict) for verdict in verdicts),
+        )
+
+
+def _remember(cache: dict[_K, _V], key: _K, value: _V) -> _V:
+    """Bounded: a full cache starts again."""
+    if len(cache) >= _CACHED:
+        cache.clear()
+    cache[key] = value
+    return value

@@ -1,0 +1,114 @@
+"""Claims, members and beacons: the part of the ledger that does not come from proofs.
+
+- A claim is kept with its secret (the HMAC of §8.2 needs it), which is why the ledger is mode 0600.
+- A membership is stored as signed: asking twice gives the same bytes (§8.3).
+- Beacon numbers go on after a restart; beacons are kept, since old proofs name them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gateway.enrolment import Admission, StoredClaim
+from gateway.store import Store
+from proof import cbor
+from proof.joining import JoinClaim
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLine:
+    """One line of `devices`. Times in s since 1970; `missing` counts held proofs, `verdicts` reason codes."""
+
+    device: str
+    owner: str
+    enrolled_s: int
+    suspended: int
+    head_seq: int
+    proofs: int
+    readings: int
+    received_s: float | None
+    held: int
+    evidence: int
+    verdicts: dict[str, int] = field(default_factory=dict)
+
+
+class Register:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add_claim(self, claim: JoinClaim, owner: str) -> None:
+        sql = "INSERT INTO claim (id, secret, expires_s, owner) VALUES (?, ?, ?, ?)"
+        self._store.run(sql, (claim.claim_id, claim.secret, claim.expires_s, owner))
+
+    def claim(self, claim_id: bytes) -> StoredClaim | None:
+        sql = "SELECT secret, expires_s, owner, used_by FROM claim WHERE id = ?"
+        found = self._store.row(sql, (claim_id,))
+        return StoredClaim(*found) if found else None
+
+    def membership(self, device: str) -> bytes | None:
+        """The membership as signed, None for a stranger."""
+        found = self._store.row("SELECT membership FROM device WHERE did = ?", (device,))
+        return bytes(found[0]) if found else None
+
+    def admit(self, admission: Admission, now_s: int) -> None:
+        """A new member, its claim spent; inside a transaction."""
+        enrolment = admission.enrolment
+        descriptor = enrolment.descriptor
+        sql = "UPDATE claim SET used_by = ? WHERE id = ?"
+        self._store.run(sql, (enrolment.device, enrolment.claim_id))
+        self._store.run(
+            "INSERT INTO device (did, public_key, owner, enrolled_s, enrolment, membership, descriptor_hash) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                enrolment.device,
+                enrolment.public_key,
+                admission.owner,
+                now_s,
+                admission.request,
+                admission.membership,
+                descriptor.hash(),
+            ),
+        )
+        self._store.run(
+            "INSERT INTO descriptor SELECT id, ?, ? FROM device WHERE did = ?",
+            (descriptor.hash(), cbor.encode(descriptor.to_map()), enrolment.device),
+        )
+
+    def last_beacon_number(self) -> int:
+        return int(self._store.row("SELECT coalesce(max(number), 0) FROM beacon")[0])
+
+    def add_beacon(self, number: int, beacon_hash: bytes, issued_s: int, nonce: bytes, data: bytes) -> None:
+        sql = "INSERT INTO beacon VALUES (?, ?, ?, ?, ?)"
+        self._store.run(sql, (number, beacon_hash, issued_s, nonce, data))
+
+    def beacon_data(self, beacon_hash: bytes) -> bytes | None:
+        found = self._store.row("SELECT data FROM beacon WHERE hash = ?", (beacon_hash,))
+        return bytes(found[0]) if found else None
+
+    def devices(self) -> list[DeviceLine]:
+        counts: dict[int, dict[str, int]] = {}
+        for number, code, count in self._store.rows("SELECT device, code, count FROM verdict_count"):
+            counts.setdefault(number, {})[code] = count
+        rows = self._store.rows(
+            "SELECT id, did, owner, enrolled_s, suspended, head_seq, proofs, readings, received_s, "
+            "(SELECT count(*) FROM proof WHERE proof.device = device.id AND state = 'held'), "
+            "(SELECT count(*) FROM evidence WHERE evidence.device = device.id) FROM device ORDER BY id"
+        )
+        return [DeviceLine(*(*columns, counts.get(number, {}))) for number, *columns in rows]
+
+    def accepted(self, device: str) -> Iterator[bytes]:
+        """The COSE bytes of a device's accepted proofs, in chain order over all its logs."""
+        sql = (
+            "SELECT data FROM proof WHERE device = (SELECT id FROM device WHERE did = ?) "
+            "AND state = 'accepted' ORDER BY position"
+        )
+        for (data,) in self._store.each(sql, (device,)):
+            yield data
+
+    def evidence(self, device: str) -> list[tuple[str, bytes]]:
+        """(reason code, COSE bytes) of a device's refused proofs, oldest first."""
+        sql = (
+            "SELECT code, data FROM evidence WHERE device = (SELECT id FROM device WHERE did = ?) ORDER BY id"
+        )
+        return [(code, data) for code, data in self._store.rows(sql, (device,))]

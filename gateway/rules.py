@@ -1,0 +1,137 @@
+"""What the gateway does with a proof. Pure: bytes, a time and what is known in; an outcome out.
+
+- An outcome is about one proof. After one that was accepted or held, `release` names the next held proof
+  whose turn has come; the caller asks until there is none.
+- Nothing a stranger can send is kept (§4.12): without a member's valid signature an outcome keeps nothing.
+- A member's proof that is refused is kept as evidence; of an equivocation both proofs are (§4.6).
+- What is ahead of the head is held (§4.7). A gap counts from the moment a valid proof declares it, held or
+  not: proofs after the gap may then follow the head before the declaring proof itself does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from proof import chain, sealing
+from proof.reasons import Reason, Refused, Verdict
+from proof.sealing import Proof
+from proof.verify import DeviceRecord, Known, annotate, verify
+
+# These are decided before the signature is looked at, or by it.
+_UNSIGNED = frozenset(
+    {
+        Reason.TOO_LARGE,
+        Reason.MALFORMED,
+        Reason.WRONG_TYP,
+        Reason.UNKNOWN_DEVICE,
+        Reason.BAD_KEY,
+        Reason.BAD_SIGNATURE,
+    }
+)
+
+
+class Keep(Enum):
+    """What the ledger does with the proof of an outcome."""
+
+    NOTHING = "nothing"
+    ACCEPTED = "accepted"
+    HELD = "held"
+    EVIDENCE = "evidence"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`member`: the proof bears a member's valid signature, so its device gets a receipt.
+
+    `readings` counts those of a valid payload. `suspends` only with an equivocation.
+    """
+
+    verdict: Verdict
+    keep: Keep = Keep.NOTHING
+    member: bool = False
+    proof: Proof | None = None
+    received_at_s: float = 0.0
+    notes: tuple[Verdict, ...] = ()
+    readings: int = 0
+
+    @property
+    def suspends(self) -> bool:
+        return self.verdict.reason is Reason.EQUIVOCATION
+
+
+class LedgerView(Known, Protocol):
+    """What the rules read: all a verifier knows, and the proofs that wait."""
+
+    def held(self, device: str, log: bytes, seq: int) -> tuple[bytes, float] | None:
+        """(COSE bytes, received at in s) of the held proof, None if there is none."""
+
+
+def receive(message: bytes, device: str, now_s: float, known: LedgerView) -> Outcome:
+    """The outcome of one message on `device`'s proof topic."""
+    judgement = verify(message, now_s, known)
+    verdict, proof = judgement.verdict, judgement.proof
+    if proof is None or verdict.reason in _UNSIGNED:
+        return Outcome(verdict, proof=proof)
+    if proof.claims.device != device:
+        return Outcome(Verdict(Reason.UNKNOWN_DEVICE, "the topic names another device than the proof"))
+    if verdict.reason is Reason.REVOKED and not _signed(proof, known):
+        return Outcome(Verdict(Reason.BAD_SIGNATURE, "of a revoked device"))
+    if verdict.reason is Reason.DUPLICATE:
+        return Outcome(verdict, member=True, proof=proof)
+    if verdict.reason is Reason.HELD and _closed(proof, known):
+        verdict = Verdict(Reason.ROLLED_BACK, f"log {proof.claims.log.hex()} was closed by a later one")
+    return _outcome(verdict, proof, now_s, judgement.notes, len(judgement.readings or ()))
+
+
+def release(device: str, known: LedgerView) -> Outcome | None:
+    """The outcome of the next held proof of the open log that can be decided, None if all must wait."""
+    record = known.device(device)
+    if record is None or record.head is None or record.suspended:
+        return None
+    head = record.head
+    gaps = tuple(known.gaps(device, head.log))
+    # Real data before a declared gap over it.
+    for seq in dict.fromkeys((head.seq + 1, chain.reach(head, gaps)[0] + 1)):
+        waiting = known.held(device, head.log, seq)
+        if waiting is not None:
+            return _decide_held(*waiting, record, known)
+    return None
+
+
+def _decide_held(data: bytes, received_at_s: float, record: DeviceRecord, known: LedgerView) -> Outcome:
+    # Signature, audience and shape were checked when it came; only its place was open.
+    proof = sealing.parse(data)
+    claims = proof.claims
+    gaps = known.gaps(claims.device, claims.log)
+    verdict = chain.place(claims, proof.hash, record.head, record.bootcount, None, gaps)
+    notes, readings = annotate(proof, received_at_s, known)
+    return _outcome(verdict, proof, received_at_s, notes, len(readings or ()))
+
+
+def _outcome(
+    verdict: Verdict, proof: Proof, received_at_s: float, notes: tuple[Verdict, ...], readings: int
+) -> Outcome:
+    match verdict.reason:
+        case Reason.ACCEPTED:
+            return Outcome(verdict, Keep.ACCEPTED, True, proof, received_at_s, notes, readings)
+        case Reason.HELD:
+            return Outcome(verdict, Keep.HELD, True, proof, received_at_s)
+    return Outcome(verdict, Keep.EVIDENCE, True, proof, received_at_s)
+
+
+def _signed(proof: Proof, known: Known) -> bool:
+    record = known.device(proof.claims.device)
+    try:
+        return record is not None and bool(proof.signed.require_signature([record.public_key]))
+    except Refused:
+        return False
+
+
+def _closed(proof: Proof, known: Known) -> bool:
+    """Whether the proof's log was open once and is no longer."""
+    claims = proof.claims
+    record = known.device(claims.device)
+    is_open = record is not None and record.head is not None and record.head.log == claims.log
+    return not is_open and known.hash_at(claims.device, claims.log, 1) is not None
