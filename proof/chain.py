@@ -42,7 +42,9 @@ def place(
         if known_hash == proof_hash:
             return Verdict(Reason.DUPLICATE)
         return Verdict(Reason.EQUIVOCATION, f"two proofs for seq {claims.seq}")
-    if head is None or claims.log != head.log:
+    if head is None:
+        head = Head(claims.log, 0, None)  # a device that outlived its first proofs declares them as a gap
+    if claims.log != head.log:
         return _new_log(claims, head)
     if claims.bootcount < bootcount:
         return Verdict(Reason.ROLLED_BACK, f"boot count {claims.bootcount} after {bootcount}")
@@ -70,22 +72,26 @@ def reach(head: Head, gaps: Iterable[Gap]) -> tuple[int, bytes | None]:
     return seq, last_hash
 
 
-def missing(seqs: Iterable[int], after: int, limit: int) -> tuple[tuple[int, int], ...]:
-    """Ranges not in `seqs` between `after` and the highest of them, lowest first, at most `limit`."""
+def missing(
+    seqs: Iterable[int], after: int, limit: int, gaps: Iterable[Gap] = ()
+) -> tuple[tuple[int, int], ...]:
+    """Ranges neither in `seqs` nor declared in `gaps`, between `after` and the highest of them.
+
+    Lowest first, at most `limit`.
+    """
     ranges: list[tuple[int, int]] = []
     expected = after + 1
-    for seq in sorted(set(seqs)):
-        if seq > expected:
-            ranges.append((expected, seq - 1))
-        expected = max(expected, seq + 1)
+    accounted = [(seq, seq) for seq in seqs] + [(gap.first_seq, gap.last_seq) for gap in gaps]
+    for first, last in sorted(accounted):
+        if first > expected:
+            ranges.append((expected, first - 1))
+        expected = max(expected, last + 1)
     return tuple(ranges[:limit])
 
 
-def _new_log(claims: Claims, head: Head | None) -> Verdict:
+def _new_log(claims: Claims, head: Head) -> Verdict:
     if claims.seq > 1:
         return Verdict(Reason.HELD, f"the first proof of log {claims.log.hex()} is missing")
-    if head is None:
-        return Verdict(Reason.ACCEPTED)
     if not isinstance(claims.prev, Predecessor):
         return Verdict(Reason.ROLLED_BACK, f"a new log that does not name the open log {head.log.hex()}")
     if claims.prev.log != head.log:

@@ -91,7 +91,7 @@ def decide(proof: Proof, known: Known) -> Verdict:
     record = known.device(claims.device)
     if record is None:
         return Verdict(Reason.UNKNOWN_DEVICE)
-    if record.good_until is not None and (claims.log, claims.seq) > record.good_until:
+    if record.good_until is not None and not _before(claims, *record.good_until):
         return Verdict(Reason.REVOKED)
     # §4.4 Signature.
     try:
@@ -111,6 +111,11 @@ def decide(proof: Proof, known: Known) -> Verdict:
     if record.suspended and verdict.reason not in (Reason.DUPLICATE, Reason.EQUIVOCATION):
         return Verdict(Reason.SUSPENDED)
     return verdict
+
+
+def _before(claims: Claims, good_log: bytes, good_seq: int) -> bool:
+    """§8.5; logs have no order, so only the named one counts."""
+    return claims.log == good_log and claims.seq <= good_seq
 
 
 def annotate(
