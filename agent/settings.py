@@ -13,13 +13,17 @@ import tomllib
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Len
+from annotated_types import Ge, Gt, Le
 
 from agent.errors import FixConfig
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 MAX_CONFIG_BYTES = 256 * 1024
+MAX_INSTRUMENTS = 64
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _STRICT = {"extra": "forbid", "strict": False}
 
@@ -72,12 +76,11 @@ class ProofSettings:
 
 @dataclass(frozen=True, slots=True)
 class JournalSettings:
-    """Bounds of the store. `group_commit_s` is the loss window on a power cut: 0 loses no sample."""
+    """Bounds of the store: its own size, and the space it leaves free on its file system."""
 
     __pydantic_config__ = _STRICT
     max_bytes: Annotated[int, Ge(1_000_000)] = 512_000_000
     free_floor_bytes: Annotated[int, Ge(0)] = 64_000_000
-    group_commit_s: Annotated[float, Ge(0), Le(60)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ class Settings:
     __pydantic_config__ = _STRICT
     state_dir: Path
     key: str
-    instrument: Annotated[tuple[InstrumentSettings, ...], Len(1, 64)]
+    instrument: tuple[InstrumentSettings, ...]
     proof: ProofSettings = field(default_factory=ProofSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
     mqtt: MqttSettings = field(default_factory=MqttSettings)
@@ -124,6 +127,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         names = [instrument.name for instrument in self.instrument]
+        if not 1 <= len(names) <= MAX_INSTRUMENTS:
+            raise ValueError(f"1 to {MAX_INSTRUMENTS} [[instrument]] tables are needed")
         if len(set(names)) != len(names):
             raise ValueError("two instruments have the same name")
 
@@ -136,8 +141,8 @@ class Settings:
         return self.state_dir / "membership.json"
 
     @property
-    def status_socket(self) -> Path:
-        return self.state_dir / "status.sock"
+    def control_socket(self) -> Path:
+        return self.state_dir / "control.sock"
 
 
 def load(path: Path) -> Settings:
@@ -167,11 +172,15 @@ def parse(table: dict[str, Any], where: str) -> Settings:
     try:
         return TypeAdapter(Settings).validate_python(table)
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors(include_url=False)[:5]
-        ]
-        raise FixConfig(f"The configuration {where} is wrong. {'; '.join(problems)}.") from None
+        problems = "; ".join(_problem(detail) for detail in error.errors(include_url=False)[:5])
+        raise FixConfig(f"The configuration {where} is wrong. {problems}.") from None
+
+
+def _problem(detail: ErrorDetails) -> str:
+    place = ".".join(map(str, detail["loc"])) or "the file"
+    if detail["type"] == "unexpected_keyword_argument":
+        return f"{place}: there is no such key"
+    return f"{place}: {detail['msg'].removeprefix('Value error, ')}, found {str(detail['input'])[:60]!r}"
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,0 +1,190 @@
+"""`fieldproof-agent`: run | check-config | test-read | status | export.
+
+Every error a person can cause ends here as one sentence and an exit code: 2 when something must be changed
+first, 1 when it may work later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agent import control, membership, settings
+from agent.errors import AgentError, FixConfig, TryAgain
+from agent.settings import Settings
+
+DEFAULT_CONFIG = Path("/etc/fieldproof/agent.toml")
+Config = Annotated[Path, typer.Option("--config", "-c", help="The node's TOML file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help="Samples instruments, signs what they gave, keeps it, and delivers it as proofs.",
+)
+
+
+def main() -> None:
+    try:
+        app(prog_name="fieldproof-agent")
+    except AgentError as error:
+        sys.stderr.write(f"fieldproof-agent: {error.sentence}\n")
+        sys.exit(error.exit_code)
+
+
+@app.command()
+def run(config: Config = DEFAULT_CONFIG) -> None:
+    """Run the node in the foreground; a service manager starts it like this."""
+    checked = check(settings.load(config))
+    fd = os.memfd_create("fieldproof-settings", 0)  # no close-on-exec: the daemon inherits it
+    with os.fdopen(fd, "wb", closefd=False) as file:
+        pickle.dump(checked, file)
+    os.lseek(fd, 0, os.SEEK_SET)
+    daemon = [sys.executable, "-m", "agent.daemon", str(fd)]
+    os.execv(sys.executable, daemon)  # noqa: S606 our own interpreter, no shell
+
+
+@app.command()
+def check_config(
+    config: Config = DEFAULT_CONFIG,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema instead.")] = False,
+) -> None:
+    """Check a configuration without touching hardware, keys or network."""
+    if schema:
+        typer.echo(json.dumps(settings.json_schema(), indent=2))
+        return
+    found = check(settings.load(config))
+    names = ", ".join(f"{i.name} ({i.driver} at {i.bus} {i.address})" for i in found.instrument)
+    typer.echo(f"{config}: in order. Instruments: {names}.")
+
+
+@app.command("test-read")
+def read_instruments(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Open every instrument, read it once and show what it gave. Stores and sends nothing."""
+    from agent import testread
+
+    results = [testread.read_once(instrument) for instrument in check(settings.load(config)).instrument]
+    typer.echo(json.dumps(results, indent=2) if as_json else "\n".join(map(testread.text, results)))
+    raise typer.Exit(max(int(result["exit_code"]) for result in results))
+
+
+@app.command()
+def status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """What the running agent says of itself. Exit code 0 only when it is healthy."""
+    report = control.ask_status(settings.load(config).control_socket)
+    typer.echo(json.dumps(report, indent=2) if as_json else "\n".join(_status_lines(report)))
+    raise typer.Exit(0 if report.get("healthy") else 1)
+
+
+@app.command()
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
+    config: Config = DEFAULT_CONFIG,
+    since: Annotated[str, typer.Option(help="ISO 8601 time, UTC unless it says otherwise.")] = "1970-01-01",
+    until: Annotated[str, typer.Option(help="ISO 8601 time; now if not given.")] = "",
+) -> None:
+    """Write an evidence bundle: what anyone needs to verify this device's proofs of that time."""
+    found = settings.load(config)
+    since_s, until_s = _seconds(since), _seconds(until) if until else int(time.time()) + 86_400
+    size = 0
+    try:
+        with output.open("xb") as file:
+            for piece in _bundle(found, since_s, until_s):
+                size += file.write(piece)
+    except FileExistsError:
+        raise FixConfig(f"{output} is already there and stays as it is: give another name.") from None
+    except OSError as error:
+        raise FixConfig(f"{output} cannot be written: {error.strerror}.") from None
+    except AgentError:
+        output.unlink(missing_ok=True)
+        raise
+    typer.echo(
+        f"{output}: {size} bytes. Verify it with: fieldproof-gateway verify {output} --gateway-key KEY"
+    )
+
+
+def check(found: Settings) -> Settings:
+    """What the schema cannot say: known drivers, buses and addresses, limits in the right unit, the broker."""
+    from agent.broker import parse_broker_url
+    from agent.buses import PaperBuses
+    from agent.clock import SystemClock
+    from agent.node import build_instrument
+    from agent.quality import limits_of
+
+    for instrument in found.instrument:
+        built = build_instrument(instrument, PaperBuses(), SystemClock())
+        limits_of(instrument.name, built.quantities, instrument.limits)
+    if found.mqtt.broker_url:
+        parse_broker_url(found.mqtt.broker_url, found.mqtt)
+    return found
+
+
+def _bundle(found: Settings, since_s: int, until_s: int) -> Iterator[bytes]:
+    """From the running agent; from the journal itself where none runs."""
+    from agent import export as exports
+    from agent.journal import Journal
+    from agent.keystore import open_key
+    from proof.keys import device_id
+
+    try:
+        held = b""
+        for piece in control.ask(found.control_socket, f"export {since_s} {until_s}"):
+            yield held
+            held = piece
+        if not held.endswith(control.END):
+            raise TryAgain("The agent stopped in the middle of the export: try again.")
+        yield held.removesuffix(control.END)
+        return
+    except TryAgain:
+        if found.control_socket.exists():
+            raise
+    device = device_id(open_key(found.key).public_key)
+    joined = membership.load(found.membership_path, device, int(time.time()))
+    with contextlib.closing(Journal(found.journal_path, device)) as journal:
+
+        def call(job: Callable[[Journal], Any], /) -> Any:
+            return job(journal)
+
+        yield from exports.pieces(call, joined, since_s, until_s)
+
+
+def _seconds(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise FixConfig(f"{text!r} is not a time like 2026-07-09 or 2026-07-09T12:00:00+02:00.") from None
+    return max(0, int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()))
+
+
+def _status_lines(report: dict[str, Any]) -> Iterator[str]:
+    age_s = report["last_receipted_reading_age_s"]
+    health = "healthy" if report["healthy"] else "NOT HEALTHY"
+    newest = "none yet" if age_s is None else f"{age_s:.0f} s old"
+    yield f"{health}: newest receipted reading {newest}"
+    yield from (f"  - {sentence}" for sentence in report["why"])
+    yield f"device    {report['device']} ({report['key_class']} key)"
+    yield f"network   {report['network']} ({report['kind']})"
+    readings, proofs, link = report["readings"], report["proofs"], report["link"]
+    yield f"readings  {readings['captured']} captured, {readings['unsealed']} not sealed yet"
+    waiting = f"{proofs['unreceipted']} wait for a receipt, {proofs['in_flight']} in flight"
+    yield f"proofs    {proofs['sealed']} sealed, {waiting}"
+    yield f"link      {link['protocol'] or 'not connected'}"
+    for instrument in report["instruments"]:
+        values = ", ".join(f"{name} {value:g} {unit}" for name, (value, unit) in instrument["latest"].items())
+        counts = f"{instrument['samples']} samples, {instrument['missed']} missed"
+        yield f"{instrument['name']}  {counts}; {values}"
+
+
+if __name__ == "__main__":
+    main()

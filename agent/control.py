@@ -1,0 +1,110 @@
+"""The running agent's own socket: `control.sock` in the state folder, mode 0600.
+
+- A request is one line of at most 128 bytes: `status`, or `export <since> <until>` (seconds since 1970).
+- The answer is one JSON document, or the bytes of an evidence bundle, and the end of the stream. An export
+  that could not be finished ends in a reset, never in a shorter bundle that looks whole.
+- One connection at a time; nobody is waited for longer than five seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import structlog
+
+from agent.errors import TryAgain
+
+MAX_REQUEST_BYTES = 128
+MAX_REPORT_BYTES = 1_000_000
+_TIMEOUT_S = 5.0
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close() resets
+_log = structlog.get_logger()
+
+
+class ControlServer:
+    """Serves until `close`. Raises `TryAgain` where the socket cannot be made."""
+
+    def __init__(
+        self,
+        path: Path,
+        make_report: Callable[[], dict[str, object]],
+        export: Callable[[int, int], Iterator[bytes]],
+    ) -> None:
+        self._path, self._make_report, self._export = path, make_report, export
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            path.unlink(missing_ok=True)
+            self._socket.bind(str(path))
+            path.chmod(0o600)
+        except OSError as error:
+            self._socket.close()
+            raise TryAgain(f"The socket {path} cannot be made: {error}. Use a shorter state_dir.") from None
+        self._socket.listen(4)
+        threading.Thread(target=self._run, name="control", daemon=True).start()
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._path.unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                try:
+                    connection.settimeout(_TIMEOUT_S)
+                    self._answer(connection)
+                except Exception as error:  # noqa: BLE001 no caller of this socket may end its thread
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                    _log.warning("request not answered", problem=str(error))
+
+    def _answer(self, connection: socket.socket) -> None:
+        match connection.recv(MAX_REQUEST_BYTES).decode("ascii", "replace").split():
+            case ["status"]:
+                connection.sendall(json.dumps(self._make_report()).encode())
+            case ["export", since, until] if since.isdecimal() and until.isdecimal():
+                for piece in self._export(int(since), int(until)):
+                    connection.sendall(piece)
+                connection.sendall(END)
+            case _:
+                connection.sendall(b'{"problem": "requests are: status, export <since> <until>"}')
+
+
+END = b"\xf7"  # CBOR undefined: no item of a bundle; the client cuts it off and knows that all came
+
+
+def ask(path: Path, request: str) -> Iterator[bytes]:
+    """The pieces of the running agent's answer; raises `TryAgain` where none answers."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as sock:
+        sock.settimeout(4 * _TIMEOUT_S)
+        try:
+            sock.connect(str(path))
+            sock.sendall(request.encode() + b"\n")
+            while piece := sock.recv(65536):
+                yield piece
+        except OSError:
+            raise TryAgain(f"No agent answers at {path}: start it with fieldproof-agent run.") from None
+
+
+def ask_status(path: Path) -> dict[str, object]:
+    """The running agent's report; raises `TryAgain`."""
+    data = b""
+    for piece in ask(path, "status"):
+        data += piece
+        if len(data) > MAX_REPORT_BYTES:
+            break
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise TryAgain(f"What answers at {path} is not a fieldproof agent.")
+    return answer

@@ -1,0 +1,65 @@
+"""The running daemon. Started by `fieldproof-agent run`, which has checked the settings and then becomes
+this program (execv): neither the command line's nor pydantic's code stays in memory (decision 0003).
+
+- Settings arrive pickled on an inherited file descriptor; nobody but our own command line writes there.
+- READY is said when the instruments were opened and the threads run; SIGTERM and SIGINT stop in order.
+- Exit code 0 after a stop, 2 when a person must act, 1 otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import threading
+
+from agent import logs, membership, notify
+from agent import node as nodes
+from agent.buses import HardwareBuses
+from agent.clock import SystemClock
+from agent.control import ControlServer
+from agent.errors import AgentError
+from agent.keystore import open_key
+from agent.node import Node
+from agent.settings import Settings
+from proof.keys import device_id
+
+
+def main(fd: int) -> int:
+    with os.fdopen(fd, "rb") as file:
+        settings: Settings = pickle.load(file)  # noqa: S301 written by our own parent, a moment ago
+    logs.configure(settings.log_format)
+    try:
+        signer = open_key(settings.key)
+        clock = SystemClock()
+        joined = membership.load(
+            settings.membership_path, device_id(signer.public_key), clock.wall().ns // 10**9
+        )
+        return serve(Node(settings, signer, joined, clock, HardwareBuses()), settings)
+    except AgentError as error:
+        sys.stderr.write(f"fieldproof-agent: {error.sentence}\n")
+        return error.exit_code
+
+
+def serve(node: Node, settings: Settings, stop: threading.Event | None = None) -> int:
+    """Run `node` until SIGTERM or SIGINT (or `stop`); raises `AgentError` when it cannot start."""
+    stop = stop or threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    server: ControlServer | None = None
+    try:
+        node.start()
+        server = ControlServer(settings.control_socket, node.status, node.export)
+        notify.notify("READY=1")
+        nodes.hold(node, stop, notify.watchdog_s(), lambda: notify.notify("WATCHDOG=1"))
+        notify.notify("STOPPING=1")
+    finally:
+        if server:
+            server.close()
+        node.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

@@ -1,0 +1,255 @@
+"""The node: the one page that composes the agent.
+
+    instrument -> Sampler (a thread each) -> Keeper (the journal's thread: append, seal)
+                                             |            ^
+                                             v            | receipts, beacons, challenges
+                                             Publisher <-> gateway
+
+- Everything it needs of the outside comes in as an argument: clock, buses, schedules, key, membership.
+- Start: every instrument is opened once; if each of them needs a person, the node does not start.
+- Stop: samplers first, then what is open is sealed, then published within two seconds.
+- The watchdog is fed by progress: every thread went round since the last look (`progress`).
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+
+import structlog
+
+from agent import export, papers, status
+from agent.broker import parse_broker_url
+from agent.buses import Buses
+from agent.clock import Clock
+from agent.errors import HardStop
+from agent.keeper import Keeper
+from agent.membership import Joined
+from agent.mqtt import Link
+from agent.publisher import Publisher
+from agent.quality import Inspector, limits_of
+from agent.sampler import Every, Sampler, Schedule
+from agent.sealer import Sealer
+from agent.settings import InstrumentSettings, Settings
+from agent.store import open_journal
+from drivers import catalogue
+from drivers.contract import Identity, Instrument
+from drivers.errors import DriverError, NeedsHuman
+from proof.beacon import Challenge
+from proof.descriptor import Descriptor, InstrumentDescriptor, QuantityDescriptor
+from proof.keys import Signer, device_id, multibase_part
+
+PUBLISH_AT_STOP_S = 2.0
+_MODEL = Path("/proc/device-tree/model")
+_log = structlog.get_logger()
+
+
+def every_interval(instrument: InstrumentSettings) -> Schedule:
+    return Every(instrument.interval_s)
+
+
+class Node:
+    """Raises `HardStop` from the constructor or `start` when it cannot run; nothing was changed then."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        signer: Signer,
+        joined: Joined,
+        clock: Clock,
+        buses: Buses,
+        schedule: Callable[[InstrumentSettings], Schedule] = every_interval,
+    ) -> None:
+        self._settings, self._signer, self._clock, self._buses = settings, signer, clock, buses
+        self.device = device_id(signer.public_key)
+        self.joined = joined
+        self._identities: dict[str, Identity] = {}
+        self._news: list[str] = []
+        broker = parse_broker_url(settings.mqtt.broker_url or joined.broker_url, settings.mqtt)
+        self._instruments = {i.name: build_instrument(i, buses, clock) for i in settings.instrument}
+        inspectors = {
+            i.name: Inspector(quantities, limits_of(i.name, quantities, i.limits))
+            for i in settings.instrument
+            for quantities in (self._instruments[i.name].quantities,)
+        }
+
+        opened = open_journal(settings.journal_path, self.device, clock.boot_id)
+        if opened.quarantined:
+            self.tell(f"The journal was corrupt and is kept as {opened.quarantined}; a new log is open.")
+        self.sealer = Sealer(signer, joined.membership.network, settings.proof, clock, settings.location)
+        self.keeper = Keeper(opened.journal, self.sealer, settings.journal, clock, self._on_sealed, self.tell)
+        self.publisher = Publisher(
+            self.device,
+            joined,
+            self.keeper,
+            self.sealer,
+            lambda on_event, will: Link(broker, multibase_part(self.device), on_event, will=will),
+            settings.mqtt.in_flight,
+            time.monotonic,
+            self._on_challenge,
+            self.tell,
+        )
+        self.samplers = [
+            Sampler(
+                i,
+                self._instruments[i.name],
+                inspectors[i.name],
+                schedule(i),
+                self.keeper,
+                clock,
+                self._identified,
+            )
+            for i in settings.instrument
+        ]
+        self._progress: tuple[int, ...] = ()
+        self._started = False
+
+    def start(self) -> None:
+        self._open_instruments()
+        self.sealer.descriptor = self._descriptor()
+        self._started = True
+        self.keeper.start()
+        self.publisher.start()
+        for sampler in self.samplers:
+            sampler.start()
+
+    def stop(self) -> None:
+        """Also after a `start` that failed."""
+        if not self._started:
+            self._buses.close()
+            return
+        for sampler in self.samplers:
+            sampler.stop()
+        for sampler in self.samplers:
+            sampler.join(timeout_s=5.0)
+        self.keeper.seal_open_window()
+        self.publisher.stop(PUBLISH_AT_STOP_S)
+        self.keeper.stop(timeout_s=10.0)
+        self._buses.close()
+
+    def tell(self, sentence: str) -> None:
+        """Something the owner should know: logged, and kept for `status`."""
+        _log.warning("news", sentence=sentence)
+        self._news = [*self._news[-19:], sentence]
+
+    def progress(self) -> bool:
+        """Whether the journal's and the publisher's threads went round since the last call."""
+        before, self._progress = self._progress, (self.keeper.turns, self.publisher.turns)
+        moved = all(now != then for now, then in zip(self._progress, before, strict=False))
+        return moved and self.keeper.alive and self.publisher.alive
+
+    def status(self) -> dict[str, object]:
+        """What `status`, and every later view, says: one source."""
+        counts, last_s = self.keeper.call(
+            lambda journal: (papers.counts(journal), papers.last_receipted_s(journal))
+        )
+        return status.report(
+            self.device,
+            self.joined.membership,
+            self._signer.key_class,
+            counts,
+            last_s,
+            self.publisher.state(),
+            [sampler.state for sampler in self.samplers],
+            self._clock.wall(),
+            self._settings.journal.max_bytes,
+            self._news,
+        )
+
+    def export(self, since_s: int, until_s: int) -> Iterator[bytes]:
+        """An evidence bundle of what the journal keeps of that time."""
+        return export.pieces(self.keeper.call, self.joined, since_s, until_s)
+
+    def _open_instruments(self) -> None:
+        problems = []
+        for sampler in self.samplers:
+            try:
+                sampler.open_once()
+            except NeedsHuman as error:
+                problems.append(error.sentence)
+                self.tell(error.sentence)
+            except DriverError as error:
+                self.tell(error.sentence)  # it may come back: the sampler opens it again
+        if len(problems) == len(self.samplers):
+            raise HardStop(" ".join(problems))
+
+    def _on_sealed(self) -> None:
+        self.publisher.wake()
+
+    def _identified(self, name: str, identity: Identity) -> None:
+        self._identities[name] = identity
+        self.sealer.descriptor = self._descriptor()
+
+    def _on_challenge(self, challenge: Challenge) -> None:
+        deadline_ns = self._clock.boottime_ns() + round(challenge.deadline_s * 0.8e9)
+        running = {sampler.name for sampler in self.samplers if not sampler.state.ended}
+        self.keeper.hear_challenge(challenge.nonce, deadline_ns, running)
+        for sampler in self.samplers:
+            sampler.read_now()
+
+    def _descriptor(self) -> Descriptor:
+        return Descriptor(
+            agent="fieldproof",
+            version=metadata.version("fieldproof"),
+            key_class=self._signer.key_class,
+            simulated=self._signer.key_class == "sim",
+            hardware=hardware_model(),
+            instruments=tuple(
+                describe(i, self._instruments[i.name], self._identities[i.name])
+                for i in self._settings.instrument
+                if i.name in self._identities
+            ),
+        )
+
+
+def build_instrument(settings: InstrumentSettings, buses: Buses, clock: Clock) -> Instrument:
+    """The unopened driver of one instrument; raises `HardStop` for what only a person can mend."""
+    try:
+        address = int(settings.address, 16) if settings.address else None
+    except ValueError:
+        raise HardStop(
+            f"Instrument {settings.name}: address {settings.address!r} is not like 0x76."
+        ) from None
+    try:
+        catalogue.entry(settings.driver)
+        return catalogue.create(settings.driver, buses.get(settings.bus), address, clock)
+    except NeedsHuman as error:
+        raise HardStop(f"Instrument {settings.name}: {error.sentence}") from None
+
+
+def describe(
+    settings: InstrumentSettings, instrument: Instrument, identity: Identity
+) -> InstrumentDescriptor:
+    return InstrumentDescriptor(
+        name=settings.name,
+        driver=settings.driver,
+        bus=settings.bus,
+        address=settings.address,
+        model=identity.model,
+        serial=identity.serial,
+        serial_kind=identity.kind,
+        quantities=tuple(
+            QuantityDescriptor(q.name, q.unit, q.resolution, q.uncertainty) for q in instrument.quantities
+        ),
+        raw_evidence=settings.raw_evidence,
+        evidence=identity.evidence if settings.raw_evidence else b"",
+    )
+
+
+def hardware_model() -> str:
+    """The board's own name for itself, else the processor's."""
+    try:
+        return _MODEL.read_text().rstrip("\0\n")[:128]
+    except OSError:
+        return platform.machine()
+
+
+def hold(node: Node, stop: threading.Event, every_s: float | None, feed: Callable[[], None]) -> None:
+    """Wait until `stop`; `feed` is called every `every_s` seconds in which `node` made progress."""
+    while not stop.wait(every_s):
+        if node.progress():
+            feed()

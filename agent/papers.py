@@ -1,0 +1,91 @@
+"""What others signed, kept in the journal as evidence (§11): receipts, the beacons proofs name, verdicts;
+and what an export or a report reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.journal import Journal
+from agent.retention import bytes_used
+
+MAX_BEACONS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """`captured` counts every sample ever appended to this store."""
+
+    captured: int
+    unsealed: int
+    proofs: int
+    unreceipted: int
+    unreceipted_readings: int
+    receipted_seq: int
+    bytes_used: int
+
+
+def store_verdict(journal: Journal, log_id: int, seq: int, code: str, detail: str) -> None:
+    journal.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?)", (log_id, seq, code, detail))
+
+
+def verdicts(journal: Journal, limit: int) -> list[tuple[int, str, str]]:
+    """(seq, code, detail), newest first."""
+    return journal.execute(
+        "SELECT seq, code, detail FROM verdicts ORDER BY log_id DESC, seq DESC LIMIT ?", (limit,)
+    ).fetchall()
+
+
+def keep_receipt(journal: Journal, log_id: int, data: bytes) -> None:
+    """The newest signed receipt of a log: evidence of what the gateway holds."""
+    journal.execute("INSERT OR REPLACE INTO receipts VALUES (?, ?)", (log_id, data))
+
+
+def keep_beacon(journal: Journal, beacon_hash: bytes, data: bytes) -> None:
+    """The signed beacon a proof names: evidence that it was signed after."""
+    journal.execute("INSERT OR IGNORE INTO beacons (hash, data) VALUES (?, ?)", (beacon_hash, data))
+    journal.execute("DELETE FROM beacons WHERE id <= (SELECT max(id) FROM beacons) - ?", (MAX_BEACONS,))
+
+
+def evidence(journal: Journal) -> tuple[list[bytes], list[bytes]]:
+    """(signed beacons, signed receipts) kept for a bundle (§11)."""
+    beacons = journal.execute("SELECT data FROM beacons ORDER BY id").fetchall()
+    receipts = journal.execute("SELECT data FROM receipts ORDER BY log_id").fetchall()
+    return [row[0] for row in beacons], [row[0] for row in receipts]
+
+
+def kept_proofs(
+    journal: Journal, after: tuple[int, int], since_s: int, until_s: int, limit: int
+) -> list[tuple[tuple[int, int], bytes]]:
+    """(place, bytes) of kept proofs after place `after` that overlap the time span, in chain order."""
+    rows = journal.execute(
+        "SELECT log_id, seq, data FROM proofs WHERE (log_id, seq) > (?, ?) AND data IS NOT NULL "
+        "AND last_s >= ? AND first_s <= ? ORDER BY log_id, seq LIMIT ?",
+        (*after, since_s, until_s, limit),
+    ).fetchall()
+    return [((log_id, seq), data) for log_id, seq, data in rows]
+
+
+def counts(journal: Journal) -> Counts:
+    sealed = journal.execute("SELECT coalesce(sum(sealed), 0) FROM instruments").fetchone()[0]
+    unsealed = journal.execute("SELECT count(*) FROM samples").fetchone()[0]
+    unreceipted, readings = journal.execute(
+        "SELECT count(*), coalesce(sum(readings), 0) FROM proofs "
+        "WHERE receipted_s IS NULL AND data IS NOT NULL"
+    ).fetchone()
+    log = journal.open_log()
+    receipted_seq = journal.receipted_seq(log.id) if log else 0
+    return Counts(
+        sealed + unsealed,
+        unsealed,
+        log.seq if log else 0,
+        unreceipted,
+        readings,
+        receipted_seq,
+        bytes_used(journal),
+    )
+
+
+def last_receipted_s(journal: Journal) -> int | None:
+    """Wall time of the newest reading the gateway has receipted: what "healthy" is measured by."""
+    row = journal.execute("SELECT max(last_s) FROM proofs WHERE receipted_s IS NOT NULL").fetchone()
+    return None if row[0] is None else int(row[0])

@@ -1,0 +1,281 @@
+"""Proofs go out, receipts come in. One thread; paho is a pipe (`agent.mqtt`).
+
+- A proof is published only from disk, only while connected, and only within the agent's own window.
+- After each connection the retained receipt is awaited first (or a short grace): a store that is older than
+  what the gateway holds must find out before it publishes anything (§5.3).
+- Reconnects and resends wait with jitter and grow; a link must be stable before they start small again.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from agent import retention
+from agent.backoff import Backoff
+from agent.errors import TryAgain
+from agent.journal import Journal, StoredProof
+from agent.keeper import Keeper
+from agent.membership import Joined
+from agent.mqtt import Link
+from agent.mqtt_events import Connected, Delivered, Disconnected, Event, Message, Refused, Subscribed
+from agent.receipts import accept
+from agent.sealer import Sealer
+from agent.window import SendWindow
+from proof import beacon, receipt, wire
+from proof.beacon import Challenge
+from proof.reasons import Refused as NotAccepted
+
+SYNC_GRACE_S = 2.0
+_SUBACK_S = 30.0
+_IDLE_S = 1.0
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Wake:
+    """Something was sealed, or the thread should look whether it is to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """What `status` says of the link; `problem` is the newest sentence about it."""
+
+    connected: bool
+    protocol: str
+    problem: str
+    in_flight: int
+    gateway_seen: bool
+
+
+class Publisher:
+    """Owns the link. `make_link` builds one for an event handler; `monotonic` drives every wait."""
+
+    def __init__(
+        self,
+        device: str,
+        joined: Joined,
+        keeper: Keeper,
+        sealer: Sealer,
+        make_link: Callable[[Callable[[Event], None], tuple[str, bytes]], Link],
+        in_flight: int,
+        monotonic: Callable[[], float],
+        on_challenge: Callable[[Challenge], None],
+        on_news: Callable[[str], None],
+    ) -> None:
+        self._device, self._network = device, joined.membership.network
+        self._gateway_keys = joined.membership.gateway_keys
+        self._keeper, self._sealer, self._monotonic = keeper, sealer, monotonic
+        self._on_challenge, self._on_news = on_challenge, on_news
+        self._events: queue.Queue[Event | _Wake] = queue.Queue()
+        self._topics = {
+            leaf: wire.topic(self._network, device, leaf)
+            for leaf in ("proof", "receipt", "challenge", "status")
+        }
+        self._topics["beacon"] = wire.beacon_topic(self._network)
+        self._link = make_link(self._events.put, (self._topics["status"], _presence(False)))
+        self._window = SendWindow(in_flight)
+        self._backoff = Backoff()
+        self._reconnect_at_s: float | None = 0.0
+        self._synced, self._sync_until_s = False, 0.0
+        self._connected: Connected | None = None
+        self._problem = ""
+        self._gateway_seen = False
+        self._stop_at_s: float | None = None
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self.turns = 0
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        self._events.put(_Wake())
+
+    def stop(self, timeout_s: float) -> None:
+        """Publish what can be published within `timeout_s`, then say goodbye."""
+        self._stop_at_s = self._monotonic() + timeout_s
+        self.wake()
+        self._thread.join(timeout_s + 1.0)
+        self._link.close(timeout_s=1.0)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def state(self) -> LinkState:
+        connected = self._connected
+        protocol = {5: "MQTT 5", 4: "MQTT 3.1.1"}.get(connected.protocol, "?") if connected else ""
+        return LinkState(
+            connected is not None, protocol, self._problem, self._window.flying, self._gateway_seen
+        )
+
+    def _run(self) -> None:
+        while not self._finished():
+            try:
+                event = self._events.get(timeout=self._wait_s())
+            except queue.Empty:
+                event = _Wake()
+            try:
+                self._handle(event)
+                self._act()
+            except TryAgain as problem:  # the journal or the link did not answer: the next turn tries again
+                self._problem = problem.sentence
+            except Exception:  # noqa: BLE001 a bug here must not end publishing in silence
+                _log.exception("publisher: unexpected error")
+            self.turns += 1
+
+    def _finished(self) -> bool:
+        if self._stop_at_s is None:
+            return False
+        return self._connected is None or self._window.idle or self._monotonic() >= self._stop_at_s
+
+    def _wait_s(self) -> float:
+        now_s = self._monotonic()
+        waits = [_IDLE_S]
+        if self._reconnect_at_s is not None:
+            waits.append(self._reconnect_at_s - now_s)
+        if self._connected:
+            waits.append(self._window.next_look_s(now_s) if self._synced else self._sync_until_s - now_s)
+        return max(0.01, min(waits))
+
+    def _handle(self, event: Event | _Wake) -> None:
+        now_s = self._monotonic()
+        match event:
+            case Connected():
+                self._connected, self._problem = event, ""
+                self._synced, self._sync_until_s = False, now_s + _SUBACK_S
+                self._backoff.up(round(now_s * 1e9))
+                self._link.subscribe([self._topics[leaf] for leaf in ("receipt", "challenge", "beacon")])
+                _log.info("connected", protocol=event.protocol)
+            case Subscribed():
+                self._sync_until_s = now_s + SYNC_GRACE_S
+                self._window.start(self._receipted(), now_s)
+                if event.refused:
+                    self._problem = (
+                        f"The broker does not let this device read {', '.join(event.refused)}: check its ACL."
+                    )
+                    self._on_news(self._problem)
+                self._link.publish(
+                    self._topics["status"], _presence(True), retain=True, content_type="application/json"
+                )
+            case Refused(sentence) | Disconnected(sentence):
+                self._lost(sentence, now_s)
+            case Delivered(mid, code, failed, no_subscribers):
+                self._delivered(mid, code, failed, no_subscribers, now_s)
+            case Message():
+                self._message(event)
+
+    def _lost(self, sentence: str, now_s: float) -> None:
+        if self._connected or sentence != self._problem:
+            _log.warning("not connected", problem=sentence)
+        self._connected, self._synced, self._problem = None, False, sentence
+        self._backoff.down(round(now_s * 1e9))
+        self._reconnect_at_s = now_s + self._jittered_s()
+
+    def _jittered_s(self) -> float:
+        return self._backoff.next_delay_s(random.random())  # noqa: S311 jitter is no secret
+
+    def _delivered(self, mid: int, code: int, failed: bool, no_subscribers: bool, now_s: float) -> None:
+        if not failed and not no_subscribers:
+            self._window.delivered(mid)
+            return
+        self._gateway_seen = self._gateway_seen and not no_subscribers
+        what = (
+            "No gateway listens at the broker"
+            if no_subscribers
+            else f"The broker refused a proof (0x{code:02x})"
+        )
+        if not self._problem.startswith(what):
+            self._problem = f"{what}: proofs are kept and tried again."
+            _log.warning("proof not taken", problem=self._problem)
+        self._window.refused(mid, now_s + self._jittered_s())
+
+    def _message(self, message: Message) -> None:
+        try:
+            data = wire.inflate(
+                message.payload,
+                beacon.MAX_BYTES if message.topic == self._topics["beacon"] else receipt.MAX_BYTES,
+            )
+            if message.topic == self._topics["receipt"]:
+                self._receipt(receipt.open_receipt(data, self._gateway_keys, self._device), data)
+            elif message.topic == self._topics["beacon"]:
+                self._keeper.hear_beacon(beacon.open_beacon(data, self._gateway_keys, self._network), data)
+            elif message.topic == self._topics["challenge"]:
+                self._on_challenge(beacon.open_challenge(data, self._gateway_keys, self._device))
+        except NotAccepted as refused:
+            _log.warning("message not accepted", topic=message.topic, reason=str(refused.verdict))
+
+    def _receipt(self, received: receipt.Receipt, data: bytes) -> None:
+        if received.log == receipt.NO_LOG:
+            return  # a refusal of an enrolment: provisioning's business
+        outcome = self._keeper.call(lambda journal: accept(journal, received, data, self._sealer))
+        now_s = self._monotonic()
+        self._gateway_seen, self._synced, self._problem = True, True, ""
+        if outcome.new_log_because:
+            self._window.start(0, now_s)
+            self._on_news(
+                f"A new log was opened ({outcome.new_log_because}): the gateway's head is not this store's."
+            )
+        self._window.receipted(
+            outcome.head, received.missing if received.head_seq == outcome.head else (), now_s
+        )
+        for verdict in received.verdicts:
+            if not verdict.code.startswith("quality_"):
+                _log.warning("the gateway says", seq=verdict.seq, code=verdict.code, detail=verdict.detail)
+
+    def _receipted(self) -> int:
+        def job(journal: Journal) -> int:
+            log = journal.open_log()
+            return journal.receipted_seq(log.id) if log else 0
+
+        return self._keeper.call(job)
+
+    def _act(self) -> None:
+        now_s = self._monotonic()
+        if self._reconnect_at_s is not None and now_s >= self._reconnect_at_s and self._stop_at_s is None:
+            self._reconnect_at_s = None
+            self._link.connect()
+        if self._connected and not self._synced and now_s >= self._sync_until_s:
+            self._synced = True  # no retained receipt: a new device, or a new gateway
+        if self._connected and self._synced:
+            self._send(now_s)
+
+    def _send(self, now_s: float) -> None:
+        places = self._window.places(now_s)
+        if not places:
+            return
+        for proof in self._keeper.call(lambda journal: self._next_proofs(journal, places)):
+            mid = self._link.publish(self._topics["proof"], wire.deflate(proof.data))
+            self._window.handed_over(mid, proof.seq, self._monotonic())
+
+    def _next_proofs(self, journal: Journal, places: int) -> list[StoredProof]:
+        """Up to `places` proofs: those asked for first. One that was evicted is answered by the proof whose
+        gap record covers it."""
+        log = journal.open_log()
+        proofs: list[StoredProof] = []
+        if log is None:
+            return proofs
+        while len(proofs) < places and (wanted := self._window.wanted()) is not None:
+            proof = journal.proof_at(log.id, wanted)
+            carrier = retention.carrier_of(journal, log.id, wanted) if proof is None else None
+            proof = proof or (journal.proof_at(log.id, carrier) if carrier else None)
+            if proof is not None and proof not in proofs:
+                proofs.append(proof)
+        seq = self._window.sent
+        while len(proofs) < places and (found := journal.next_unreceipted(log.id, seq)) is not None:
+            proof = journal.proof_at(log.id, found)
+            if proof is not None:
+                proofs.append(proof)
+            seq = found
+        return proofs
+
+
+def _presence(online: bool) -> bytes:
+    """§7.1: a hint for dashboards, unsigned, proves nothing."""
+    return json.dumps({"online": online}).encode()

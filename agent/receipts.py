@@ -1,0 +1,71 @@
+"""What a receipt does to the journal (§5.3, §5.4), inside one transaction.
+
+- It fits our log: proofs up to its head become evictable, its verdicts are kept for the owner.
+- It speaks of a log we closed ourselves: old news.
+- It speaks of a log this store has never seen while nothing of ours was receipted (the store was lost), or
+  its head is not what we signed (the store was rolled back or cloned): a new log is opened that names the
+  gateway's head, and the readings no gateway can have accepted are sealed again in it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent import papers
+from agent.journal import Journal, OpenLog
+from agent.sealer import Sealer
+from proof.claims import LOG_BYTES, Predecessor
+from proof.receipt import Receipt, Standing, standing
+
+STORE_LOST, ROLLED_BACK = "store lost", "rolled back"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`head` is the newest receipted sequence number of the open log; `new_log_because` is a reason or ""."""
+
+    head: int
+    receipted: int = 0
+    new_log_because: str = ""
+
+
+def accept(
+    journal: Journal,
+    receipt: Receipt,
+    data: bytes,
+    sealer: Sealer,
+    random: Callable[[int], bytes] = secrets.token_bytes,
+) -> Outcome:
+    """Raises nothing of its own: a receipt that is not for the open log changes nothing. `data` are the
+    signed bytes of `receipt`, kept as evidence."""
+    log = journal.open_log()
+    if log is None:
+        raise RuntimeError("a journal always has an open log")
+    stands = standing(receipt, log.log, lambda seq: journal.hash_at(log.id, seq))
+    if stands is Standing.FITS:
+        receipted = journal.mark_receipted(log.id, receipt.head_seq, receipt.received_at_s)
+        papers.keep_receipt(journal, log.id, data)
+        for verdict in receipt.verdicts:
+            papers.store_verdict(journal, log.id, verdict.seq, verdict.code, verdict.detail)
+        return Outcome(receipt.head_seq, receipted)
+    if stands is Standing.ROLLED_BACK:
+        return _start_over(journal, log, receipt, sealer, ROLLED_BACK, random)
+    if receipt.head_seq and not journal.knows_log(receipt.log) and not journal.receipted_seq(log.id):
+        return _start_over(journal, log, receipt, sealer, STORE_LOST, random)
+    return Outcome(journal.receipted_seq(log.id))
+
+
+def _start_over(
+    journal: Journal,
+    old: OpenLog,
+    receipt: Receipt,
+    sealer: Sealer,
+    reason: str,
+    random: Callable[[int], bytes],
+) -> Outcome:
+    journal.start_log(random(LOG_BYTES), Predecessor(receipt.log, receipt.head_hash, reason))
+    sealer.reseal(journal, old)
+    journal.drop_unreceipted(old.id)
+    return Outcome(0, new_log_because=reason)

@@ -1,0 +1,277 @@
+"""One thread per instrument: read when the schedule says, flag, append. It never stops another.
+
+- Every instant of the schedule ends as a sample in the journal or as a loss with a reason; none is silent.
+- `RetryNow` is tried once more at once (flag 16), `RetryLater` and `DropSample` lose this sample,
+  `InstrumentGone` closes and opens again with growing waits (flag 512 on the next sample), `NeedsHuman`
+  stops this instrument and is said in the status.
+- A sample's time is when its read began. One taken more than a deadline after its instant is late (256).
+- Values are rounded to the power of ten nearest to the instrument's resolution (§3.3).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import Protocol
+
+import structlog
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
+
+from agent.backoff import Backoff
+from agent.clock import Clock
+from agent.errors import AgentError
+from agent.keeper import Keeper
+from agent.quality import Inspector
+from agent.sample import Captured, Missed
+from agent.settings import InstrumentSettings
+from drivers.contract import Flag, Identity, Instrument, Sample
+from drivers.errors import DropSample, InstrumentGone, NeedsHuman, RetryLater, RetryNow
+from proof import cbor
+from proof.senml import Measured
+
+NODE_DOWN = "node down"
+_log = structlog.get_logger()
+
+
+class Schedule(Protocol):
+    def next_ns(self, after_ns: int) -> int | None:
+        """Boot time of the first instant after `after_ns`; None when there is none any more."""
+
+
+class Every:
+    """Instants at whole multiples of `interval_s` of boot time: a restart does not move them."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._step_ns = max(1, round(interval_s * 1e9))
+
+    def next_ns(self, after_ns: int) -> int:
+        return (after_ns // self._step_ns + 1) * self._step_ns
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentState:
+    """What `status` says of one instrument; `problem` is "" while it is well."""
+
+    name: str
+    model: str
+    serial: str
+    samples: int
+    missed: int
+    problem: str
+    latest: tuple[Measured, ...]
+    ended: bool
+
+
+class Sampler:
+    """`on_identity` is called whenever the instrument was opened and says who it is."""
+
+    def __init__(
+        self,
+        settings: InstrumentSettings,
+        instrument: Instrument,
+        inspector: Inspector,
+        schedule: Schedule,
+        keeper: Keeper,
+        clock: Clock,
+        on_identity: Callable[[str, Identity], None],
+    ) -> None:
+        self.name = settings.name
+        self._settings, self._instrument, self._inspector = settings, instrument, inspector
+        self._schedule, self._keeper, self._clock, self._on_identity = schedule, keeper, clock, on_identity
+        self._decimals = [decimals(quantity.resolution) for quantity in instrument.quantities]
+        self._wake = threading.Event()
+        self._stopping = self._asked_now = self._is_open = False
+        self._just_reopened = False
+        self._backoff = Backoff()
+        self._reopen_at_ns = 0
+        self._opening = Retrying(
+            retry=retry_if_exception_type(RetryNow),
+            stop=stop_after_attempt(3),
+            wait=wait_random(0, 0.1),
+            sleep=clock.wait,
+            reraise=True,
+        )
+        self._state = InstrumentState(settings.name, "", "", 0, 0, "not opened yet", (), False)
+        self._thread = threading.Thread(target=self._run, name=f"sampler-{settings.name}", daemon=True)
+        self.turns = 0
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def read_now(self) -> None:
+        """Take a sample outside the schedule: a challenge asks for one (§6.2)."""
+        self._asked_now = True
+        self._wake.set()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._wake.set()
+
+    def join(self, timeout_s: float) -> None:
+        self._thread.join(timeout_s)
+
+    @property
+    def state(self) -> InstrumentState:
+        return self._state
+
+    def open_once(self) -> None:
+        """Open before the thread starts, so that a wrong chip stops the start; raises `DriverError`."""
+        identity = self._instrument.open()
+        self._is_open = True
+        self._state = replace(self._state, model=identity.model, serial=identity.serial, problem="")
+        self._on_identity(self.name, identity)
+
+    def _run(self) -> None:
+        try:
+            self._say_what_was_missed_while_down()
+            instant_ns = self._clock.boottime_ns()
+            while not self._stopping and (found := self._schedule.next_ns(instant_ns)) is not None:
+                instant_ns = found
+                while not self._clock.wait_until(instant_ns, self._wake):
+                    self._wake.clear()
+                    if self._stopping:
+                        return
+                    if self._asked_now:
+                        self._asked_now = False
+                        self._turn(self._clock.boottime_ns())
+                instant_ns = self._skip_what_passed(instant_ns)
+                self._turn(instant_ns)
+        except NeedsHuman as error:
+            self._problem(error.sentence)
+        except Exception as error:  # noqa: BLE001 a bug in one driver must not end in silence
+            _log.exception("sampler stopped", instrument=self.name)
+            self._problem(f"The sampler of {self.name} stopped after an unexpected error: {error!r}.")
+        finally:
+            self._state = replace(self._state, ended=True)
+            self._instrument.close()
+
+    def _say_what_was_missed_while_down(self) -> None:
+        """Instants since this boot's newest sample, while the node did not run."""
+        boot_id, now_ns = self._clock.boot_id, self._clock.boottime_ns()
+        newest_ns = self._keeper.call(lambda journal: journal.newest_ns(self.name, boot_id))
+        if newest_ns is None:
+            return
+        missed = list(takewhile(lambda instant_ns: instant_ns < now_ns, self._instants(newest_ns)))
+        if missed:
+            self._note(Missed(self.name, boot_id, missed[0], missed[-1], NODE_DOWN, len(missed)))
+
+    def _instants(self, after_ns: int) -> Iterator[int]:
+        while (instant_ns := self._schedule.next_ns(after_ns)) is not None:
+            yield instant_ns
+            after_ns = instant_ns
+
+    def _skip_what_passed(self, instant_ns: int) -> int:
+        """The newest instant that has come; the ones before it were slept through (suspend, a long read)."""
+        now_ns = self._clock.boottime_ns()
+        while (later_ns := self._schedule.next_ns(instant_ns)) is not None and later_ns <= now_ns:
+            self._miss(instant_ns, "not read in time")
+            instant_ns = later_ns
+        return instant_ns
+
+    def _turn(self, instant_ns: int) -> None:
+        """One instant: a sample or a loss."""
+        try:
+            self._ensure_open()
+            sample, began_ns, flags = self._read(instant_ns)
+            self._keeper.append(self._captured(sample, began_ns, flags))
+        except NeedsHuman as error:
+            self._miss(instant_ns, "needs a person")
+            raise NeedsHuman(error.sentence) from error
+        except InstrumentGone as error:
+            self._close(error.sentence)
+            self._miss(instant_ns, "instrument gone")
+        except RetryLater as error:
+            self._problem(error.sentence)
+            self._miss(instant_ns, "warming up")
+        except (DropSample, RetryNow) as error:
+            self._problem(error.sentence)
+            self._miss(instant_ns, "read void")
+        except AgentError as error:
+            self._problem(error.sentence)
+            self._miss(instant_ns, "journal not written")
+        self.turns += 1
+
+    def _read(self, instant_ns: int) -> tuple[Sample, int, int]:
+        flags = Flag.REOPENED if self._just_reopened else Flag(0)
+        began_ns = self._clock.boottime_ns()
+        if began_ns - instant_ns > self._settings.deadline_s * 1e9:
+            flags |= Flag.LATE
+        try:
+            sample = self._instrument.read(self._settings.deadline_s)
+        except RetryNow:
+            flags |= Flag.RETRIED
+            began_ns = self._clock.boottime_ns()
+            sample = self._instrument.read(self._settings.deadline_s)
+        self._just_reopened = False
+        return sample, began_ns, int(flags)
+
+    def _captured(self, sample: Sample, began_ns: int, flags: int) -> Captured:
+        wall = self._clock.wall()
+        elapsed_ns = self._clock.boottime_ns() - began_ns
+        rounded = [
+            None if value is None else cbor.number(value, places)
+            for value, places in zip(sample.values, self._decimals, strict=True)
+        ]
+        floats = [None if value is None else float(value) for value in rounded]
+        values = tuple(
+            Measured(quantity.name, quantity.unit, value)
+            for quantity, value in zip(self._instrument.quantities, rounded, strict=True)
+            if value is not None
+        )
+        flags |= sample.flags | self._inspector.flags(floats, began_ns)
+        raw = sample.raw if self._settings.raw_evidence else b""
+        self._state = replace(self._state, samples=self._state.samples + 1, problem="", latest=values)
+        return Captured(
+            self.name,
+            self._clock.boot_id,
+            began_ns,
+            replace(wall, ns=wall.ns - elapsed_ns),
+            values,
+            flags,
+            raw,
+        )
+
+    def _ensure_open(self) -> None:
+        """Open if need be; after a failure not again before its wait is over."""
+        if self._is_open:
+            return
+        if self._clock.boottime_ns() < self._reopen_at_ns:
+            raise InstrumentGone(self._state.problem)
+        reopening = self._state.model != ""
+        self._opening(self.open_once)
+        self._backoff.up(self._clock.boottime_ns())
+        self._just_reopened = reopening
+        _log.info("instrument opened", instrument=self.name, serial=self._state.serial)
+
+    def _close(self, sentence: str) -> None:
+        self._problem(sentence)
+        if self._is_open or self._clock.boottime_ns() >= self._reopen_at_ns:
+            self._backoff.down(self._clock.boottime_ns())
+            wait_s = self._backoff.next_delay_s(random.random())  # noqa: S311 jitter, no secret
+            self._reopen_at_ns = self._clock.boottime_ns() + round(wait_s * 1e9)
+        self._is_open = False
+        self._instrument.close()
+
+    def _problem(self, sentence: str) -> None:
+        if sentence != self._state.problem:
+            _log.warning("instrument", instrument=self.name, problem=sentence)
+        self._state = replace(self._state, problem=sentence)
+
+    def _miss(self, instant_ns: int, reason: str) -> None:
+        self._note(Missed(self.name, self._clock.boot_id, instant_ns, instant_ns, reason))
+
+    def _note(self, missed: Missed) -> None:
+        self._state = replace(self._state, missed=self._state.missed + missed.count)
+        try:
+            self._keeper.note_missed(missed)
+        except AgentError as error:
+            _log.error("a loss could not be noted", instrument=self.name, problem=error.sentence)
+
+
+def decimals(resolution: float) -> int:
+    """Decimal places of the power of ten nearest to `resolution`: 0.18 -> 1, 0.008 -> 2, 5 -> 0."""
+    return max(0, round(-math.log10(resolution)))

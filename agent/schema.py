@@ -1,0 +1,31 @@
+"""The journal's tables. `agent.journal` says what they mean."""
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE meta (device TEXT NOT NULL, version INTEGER NOT NULL);
+CREATE TABLE instruments (
+    name TEXT PRIMARY KEY, boot_id BLOB NOT NULL, boottime_ns INTEGER NOT NULL, sealed INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE boots (boot_id BLOB PRIMARY KEY, bootcount INTEGER NOT NULL UNIQUE);
+CREATE TABLE logs (
+    id INTEGER PRIMARY KEY, log BLOB NOT NULL UNIQUE, prev_log BLOB, prev_head BLOB, reason TEXT);
+CREATE TABLE samples (
+    id INTEGER PRIMARY KEY, instrument TEXT NOT NULL, boot_id BLOB NOT NULL, boottime_ns INTEGER NOT NULL,
+    wall_ns INTEGER NOT NULL, source INTEGER NOT NULL, maxerror_us INTEGER NOT NULL, record BLOB NOT NULL);
+CREATE TABLE losses (
+    id INTEGER PRIMARY KEY, instrument TEXT NOT NULL, boot_id BLOB NOT NULL, from_ns INTEGER NOT NULL,
+    to_ns INTEGER NOT NULL, count INTEGER NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE proofs (
+    log_id INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL, data BLOB, readings INTEGER NOT NULL,
+    first_s INTEGER NOT NULL, last_s INTEGER NOT NULL, receipted_s INTEGER, PRIMARY KEY (log_id, seq)
+) WITHOUT ROWID;
+CREATE INDEX unreceipted ON proofs (log_id, seq) WHERE receipted_s IS NULL;
+CREATE TABLE gaps (
+    log_id INTEGER NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, first_hash BLOB NOT NULL,
+    last_hash BLOB NOT NULL, reason TEXT NOT NULL, carrier_seq INTEGER, PRIMARY KEY (log_id, first_seq));
+CREATE TABLE receipts (log_id INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE beacons (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, data BLOB NOT NULL);
+CREATE TABLE verdicts (
+    log_id INTEGER NOT NULL, seq INTEGER NOT NULL, code TEXT NOT NULL, detail TEXT NOT NULL,
+    PRIMARY KEY (log_id, seq, code)) WITHOUT ROWID;
+"""

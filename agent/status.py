@@ -1,0 +1,94 @@
+"""What the node says of itself: one report, for every view there is.
+
+Healthy is the age of the last receipted reading and nothing else; what else is wrong stands in `why`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent.clock import SOURCE_NONE, Wall
+from agent.papers import Counts
+from agent.publisher import LinkState
+from agent.sampler import InstrumentState
+from proof.joining import Membership
+
+HEALTHY_S = 3 * 3600.0
+
+
+def report(
+    device: str,
+    membership: Membership,
+    key_class: str,
+    counts: Counts,
+    last_receipted_s: int | None,
+    link: LinkState,
+    instruments: Sequence[InstrumentState],
+    wall: Wall,
+    max_bytes: int,
+    news: Sequence[str],
+) -> dict[str, object]:
+    age_s = None if last_receipted_s is None else max(0.0, wall.ns / 1e9 - last_receipted_s)
+    return {
+        "device": device,
+        "network": membership.network,
+        "kind": membership.kind,
+        "key_class": key_class,
+        "healthy": age_s is not None and age_s <= HEALTHY_S,
+        "why": _why(age_s, counts, link, instruments, wall, max_bytes),
+        "last_receipted_reading_age_s": age_s,
+        "readings": {
+            "captured": counts.captured,
+            "unsealed": counts.unsealed,
+            "unreceipted": counts.unreceipted_readings,
+        },
+        "proofs": {
+            "sealed": counts.proofs,
+            "unreceipted": counts.unreceipted,
+            "in_flight": link.in_flight,
+            "receipted_seq": counts.receipted_seq,
+        },
+        "link": {"connected": link.connected, "protocol": link.protocol, "problem": link.problem},
+        "clock": {"source": wall.source, "maxerror_s": wall.maxerror_us / 1e6},
+        "journal": {"bytes": counts.bytes_used, "max_bytes": max_bytes},
+        "instruments": [
+            {
+                "name": i.name,
+                "model": i.model,
+                "serial": i.serial,
+                "samples": i.samples,
+                "missed": i.missed,
+                "problem": i.problem,
+                "latest": {m.quantity: [float(m.value), m.unit] for m in i.latest},
+                "ended": i.ended,
+            }
+            for i in instruments
+        ],
+        "news": list(news),
+    }
+
+
+def _why(
+    age_s: float | None,
+    counts: Counts,
+    link: LinkState,
+    instruments: Sequence[InstrumentState],
+    wall: Wall,
+    max_bytes: int,
+) -> list[str]:
+    """Sentences for the owner, worst first; none when all is well."""
+    why = []
+    if age_s is None:
+        why.append("No reading has been receipted yet.")
+    elif age_s > HEALTHY_S:
+        why.append(f"The last receipted reading is {age_s / 3600:.1f} h old.")
+    if not link.connected:
+        why.append(f"Offline: {link.problem or 'connecting.'}")
+    elif link.problem:
+        why.append(link.problem)
+    why += [f"Instrument {i.name}: {i.problem}" for i in instruments if i.problem]
+    if wall.source == SOURCE_NONE:
+        why.append("The clock is not synchronised: times are dated by the gateway later.")
+    if counts.bytes_used > 0.9 * max_bytes:
+        why.append("The journal is almost full: the oldest proofs will be given up.")
+    return why

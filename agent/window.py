@@ -1,0 +1,100 @@
+"""Which proofs to hand to the broker, and when again. Pure: times come in, sequence numbers go out.
+
+- At most `in_flight` are without a PUBACK, at most `unreceipted` without a receipt.
+- A PUBACK frees a place in flight and nothing else: only a receipt moves the head (§5.4).
+- What the gateway misses goes first. Without progress for a while everything after the head goes again;
+  the while doubles each time and starts over with the next progress.
+- A refused message, or one that found no gateway, is not sent until `pause_until` has passed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+RESEND_S, LONGEST_RESEND_S = 30.0, 600.0
+
+
+@dataclass(slots=True)
+class SendWindow:
+    """`head` is the newest receipted sequence number, `sent` the newest handed over since the last reset."""
+
+    in_flight: int
+    unreceipted: int = 64
+    head: int = 0
+    sent: int = 0
+    _flights: dict[int, int] = field(default_factory=dict)  # mid -> seq
+    _wanted: list[int] = field(default_factory=list)
+    _resend_s: float = RESEND_S
+    _progress_s: float = 0.0
+    _pause_until_s: float = 0.0
+
+    def start(self, head: int, now_s: float) -> None:
+        """A new connection, or another log: whatever was under way is not."""
+        self.head = self.sent = head
+        self._flights.clear()
+        self._wanted.clear()
+        self._progress_s = now_s
+
+    def places(self, now_s: float) -> int:
+        """How many proofs may be handed over now."""
+        if now_s < self._pause_until_s:
+            return 0
+        if self.sent > self.head and now_s - self._progress_s >= self._resend_s:
+            self.sent = self.head
+            self._progress_s = now_s
+            self._resend_s = min(LONGEST_RESEND_S, 2 * self._resend_s)
+        return max(0, min(self.in_flight - len(self._flights), self.head + self.unreceipted - self.sent))
+
+    def wanted(self) -> int | None:
+        """The next sequence number the gateway asked for."""
+        return self._wanted.pop(0) if self._wanted else None
+
+    def handed_over(self, mid: int, seq: int, now_s: float) -> None:
+        if self.sent == self.head:
+            self._progress_s = now_s
+        self._flights[mid] = seq
+        self.sent = max(self.sent, seq)
+
+    def delivered(self, mid: int) -> None:
+        self._flights.pop(mid, None)
+
+    def refused(self, mid: int, pause_until_s: float) -> None:
+        seq = self._flights.pop(mid, None)
+        if seq is not None:
+            self.sent = max(self.head, min(self.sent, seq - 1))
+        self._pause_until_s = pause_until_s
+
+    def receipted(self, head: int, missing: tuple[tuple[int, int], ...], now_s: float) -> None:
+        """A receipt that fits: what it covers is done, what it misses goes first."""
+        if head > self.head:
+            self._progress_s, self._resend_s = now_s, RESEND_S
+        self.head = max(self.head, head)
+        self.sent = max(self.sent, self.head)
+        self._pause_until_s = 0.0
+        flying = set(self._flights.values())
+        room = self.unreceipted
+        for first, last in missing:
+            for seq in range(max(first, self.head + 1), min(last, first + room) + 1):
+                if (
+                    seq <= self.sent
+                    and seq not in flying
+                    and seq not in self._wanted
+                    and len(self._wanted) < room
+                ):
+                    self._wanted.append(seq)
+
+    @property
+    def idle(self) -> bool:
+        return not self._flights and not self._wanted and self.sent == self.head
+
+    @property
+    def flying(self) -> int:
+        return len(self._flights)
+
+    def next_look_s(self, now_s: float) -> float:
+        """Seconds until time alone may change what `places` says."""
+        if now_s < self._pause_until_s:
+            return self._pause_until_s - now_s
+        if self.sent > self.head:
+            return max(0.0, self._progress_s + self._resend_s - now_s)
+        return RESEND_S
