@@ -38,6 +38,9 @@ class KeyFile:
         self._path, self._scheme, self._wrapping_key = path, scheme, wrapping_key
         self._next = path.with_name(f"{path.name}.next")
 
+    def exists(self) -> bool:
+        return os.path.lexists(self._path)
+
     def open(self) -> Signer:
         return self._open(self._path)
 
@@ -45,7 +48,7 @@ class KeyFile:
         return self._open(self._next)
 
     def create(self, created_s: int) -> Signer:
-        if os.path.lexists(self._path):
+        if self.exists():
             raise self._exists()
         box = SecretBox(self._wrapping_key())
         try:

@@ -44,6 +44,8 @@ class Board:
 class Provider(Protocol):
     """One scheme's way of keeping a device's key and the key after it."""
 
+    def exists(self) -> bool: ...
+
     def open(self) -> Signer: ...
 
     def open_next(self) -> Signer: ...
@@ -74,9 +76,9 @@ def create_key(uri: str, created_s: int, board: Board = Board()) -> Signer:
     return _provider(uri, board).create(created_s)
 
 
-def key_path(uri: str) -> Path:
-    """Where the key of `uri` lies; raises `FixConfig`."""
-    return _split(uri)[1]
+def key_exists(uri: str, board: Board = Board()) -> bool:
+    """Whether there is something in the key's place, good or not."""
+    return _provider(uri, board).exists()
 
 
 def _provider(uri: str, board: Board) -> Provider:
