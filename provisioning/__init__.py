@@ -1,0 +1,1 @@
+"""Gives a device its identity and its place in a network."""

@@ -1,0 +1,67 @@
+"""The device's identity: its key, made once.
+
+- `give` makes a key where there is none; where there is one it only says which. Never another identity.
+- An existing state folder keeps its mode; a new one is for this user alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+
+from agent.errors import FixConfig
+from agent.keystore import Board, create_key, key_exists, open_key
+from agent.node import hardware_model
+from agent.settings import Settings
+from proof.descriptor import Descriptor
+from proof.keys import Signer, device_id
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    device: str
+    key_class: str
+    key: str
+    state_dir: str
+
+
+def give(settings: Settings, now_s: int, board: Board) -> tuple[Identity, bool]:
+    """The identity, and whether it is new; raises `FixKey` or `FixConfig`."""
+    try:
+        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise FixConfig(f"state_dir: {settings.state_dir} cannot be made: {error.strerror}.") from None
+    if key_exists(settings.key, board):
+        return describe(settings, open_key(settings.key, board)), False
+    return describe(settings, create_key(settings.key, now_s, board)), True
+
+
+def describe(settings: Settings, signer: Signer) -> Identity:
+    return Identity(device_id(signer.public_key), signer.key_class, settings.key, str(settings.state_dir))
+
+
+def descriptor(signer: Signer) -> Descriptor:
+    """What the enrolment says of the device; instruments follow in the first proof (§3.4)."""
+    return Descriptor(
+        agent="fieldproof",
+        version=metadata.version("fieldproof"),
+        key_class=signer.key_class,
+        simulated=signer.key_class == "sim",
+        hardware=hardware_model(),
+        instruments=(),
+    )
+
+
+def write_example(path: Path) -> bool:
+    """Put a commented configuration at `path`; False, and nothing done, where something already is."""
+    example = resources.files("provisioning").joinpath("example.toml").read_text()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x") as file:
+            file.write(example)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise FixConfig(f"The configuration cannot be written to {path}: {error.strerror}.") from None
+    return True
