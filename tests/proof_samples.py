@@ -121,6 +121,11 @@ def following(before: bytes, *readings: Reading, **changes: Any) -> bytes:
     )
 
 
+def heartbeat(before: bytes) -> bytes:
+    """The empty proof after `before` (§3.7)."""
+    return sealing.seal(sealing.parse(following(before)).claims, (), DEVICE)
+
+
 @dataclass
 class World:
     """A `Known` in memory: one member, `DEVICE`, of which nothing was seen yet."""
