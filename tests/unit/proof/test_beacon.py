@@ -18,7 +18,7 @@ from tests.proof_samples import (
     NOW_S,
     STRANGER,
     STRANGER_ID,
-)  # fmt: skip
+)
 
 NONCE = bytes(range(16))
 CHALLENGE = beacon.sign_challenge(DEVICE_ID, NONCE, 60, GATEWAY, NOW_S)

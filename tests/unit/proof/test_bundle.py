@@ -25,7 +25,7 @@ from tests.proof_samples import (
     following,
     proof,
     reading,
-)  # fmt: skip
+)
 
 JOINED = joining.sign_membership(MEMBERSHIP, GATEWAY, NOW_S)
 FIRST = proof(reading(0), reading(1, flags=4))
@@ -158,10 +158,15 @@ def test_one_changed_byte_anywhere_in_an_object_is_named_by_that_object_s_number
 
 @pytest.mark.parametrize(
     "header",
-    [{1: 2, 2: DEVICE_ID, 3: NETWORK}, {1: 1, 2: "did:key:zabc", 3: NETWORK}, {1: 1, 2: DEVICE_ID}, [],
-     {1: 1, 2: DEVICE_ID, 3: NETWORK, 4: 0}],
+    [
+        {1: 2, 2: DEVICE_ID, 3: NETWORK},
+        {1: 1, 2: "did:key:zabc", 3: NETWORK},
+        {1: 1, 2: DEVICE_ID},
+        [],
+        {1: 1, 2: DEVICE_ID, 3: NETWORK, 4: 0},
+    ],
     ids=["another version", "no device", "no network", "no map", "more"],
-)  # fmt: skip
+)
 def test_a_header_that_is_not_ours_is_refused(header):
     data = cbor.encode(cbor.encode(header)) + b"".join(map(cbor.encode, OBJECTS))
     assert refusal(data).reason is Reason.MALFORMED

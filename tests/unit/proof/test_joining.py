@@ -25,7 +25,7 @@ from tests.proof_samples import (
     NOW_S,
     STRANGER,
     STRANGER_ID,
-)  # fmt: skip
+)
 
 TEXT = CLAIM.to_text()
 NEXT_HASH = cose.object_hash(NEXT_KEY.public_key)
@@ -48,21 +48,42 @@ def test_a_claim_with_its_end_cut_off_is_refused(size):
 
 @pytest.mark.parametrize(
     "text",
-    [TEXT[4:], "fp2." + TEXT[4:], TEXT.upper(), TEXT + "A" * 4, TEXT[:40] + " " + TEXT[40:],
-     TEXT[:40] + "é" + TEXT[41:],
-     "fp1." + "A" * 3000, "fp1.====", "hello", ""],
-)  # fmt: skip
+    [
+        TEXT[4:],
+        "fp2." + TEXT[4:],
+        TEXT.upper(),
+        TEXT + "A" * 4,
+        TEXT[:40] + " " + TEXT[40:],
+        TEXT[:40] + "é" + TEXT[41:],
+        "fp1." + "A" * 3000,
+        "fp1.====",
+        "hello",
+        "",
+    ],
+)
 def test_a_text_that_is_no_claim_is_refused(text):
     assert refusal(joining.parse_claim, text) is Reason.MALFORMED
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{1: "Moor"}, {1: ""}, {1: "m" * 33}, {2: "prod"}, {3: []}, {3: [bytes(31)]}, {3: [bytes(32)] * 17},
-     {4: "x" * 257},
-     {5: bytes(7)}, {6: bytes(31)}, {7: -1}, {7: None}, {8: 0}],
+    [
+        {1: "Moor"},
+        {1: ""},
+        {1: "m" * 33},
+        {2: "prod"},
+        {3: []},
+        {3: [bytes(31)]},
+        {3: [bytes(32)] * 17},
+        {4: "x" * 257},
+        {5: bytes(7)},
+        {6: bytes(31)},
+        {7: -1},
+        {7: None},
+        {8: 0},
+    ],
     ids=lambda changes: str(changes)[:40],
-)  # fmt: skip
+)
 def test_a_claim_with_a_wrong_or_unknown_field_is_refused(changes):
     body = TEXT.removeprefix("fp1.")
     fields = cbor.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), 2048, "claim")
@@ -150,10 +171,22 @@ def test_a_membership_of_another_device_is_refused():
 
 @pytest.mark.parametrize(
     "changes",
-    [{2: "MOOR"}, {3: "prod"}, {4: []}, {5: []}, {5: {1: 2.0}}, {5: {"a": "b"}}, {5: {"a": float("nan")}},
-     {6: None}, {7: -1}, {7: True}, {7: 1.5}, {8: 0}],
+    [
+        {2: "MOOR"},
+        {3: "prod"},
+        {4: []},
+        {5: []},
+        {5: {1: 2.0}},
+        {5: {"a": "b"}},
+        {5: {"a": float("nan")}},
+        {6: None},
+        {7: -1},
+        {7: True},
+        {7: 1.5},
+        {8: 0},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_membership_with_a_wrong_or_unknown_field_is_malformed(changes):
     good = joining.sign_membership(MEMBERSHIP, GATEWAY, NOW_S)
     fields = cbor.decode(cose.parse(good, Typ.MEMBERSHIP).payload, 65_536, "membership")

@@ -25,9 +25,10 @@ from tests.proof_samples import (
     VALUES,
     World,
     following,
+    heartbeat,
     proof,
     reading,
-)  # fmt: skip
+)
 
 
 def judged(message: bytes, world: World | None = None, now_s: float = NOW_S) -> verify.Judgement:
@@ -62,8 +63,9 @@ def test_what_is_known_is_only_read():
 
 def test_a_heartbeat_continues_the_chain():
     first = proof()
-    heartbeat = following(first)
-    assert reason(heartbeat, World().accept(first)) is Reason.ACCEPTED
+    judgement = judged(heartbeat(first), World().accept(first))
+    assert judgement.verdict.reason is Reason.ACCEPTED
+    assert judgement.readings == ()
 
 
 def test_bytes_that_are_no_proof_give_a_verdict_and_nothing_else():
