@@ -87,6 +87,7 @@ class Publisher:
         self._connected: Connected | None = None
         self._problem = ""
         self._gateway_seen = False
+        self._log_id = 0
         self._stop_at_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self.turns = 0
@@ -261,6 +262,9 @@ class Publisher:
         proofs: list[StoredProof] = []
         if log is None:
             return proofs
+        if log.id != self._log_id:  # at the start, and after a damaged store was replaced
+            self._log_id = log.id
+            self._window.start(journal.receipted_seq(log.id), self._monotonic())
         while len(proofs) < places and (wanted := self._window.wanted()) is not None:
             proof = journal.proof_at(log.id, wanted)
             carrier = retention.carrier_of(journal, log.id, wanted) if proof is None else None
