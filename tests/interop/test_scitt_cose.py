@@ -32,6 +32,7 @@ ENTRIES = [
     for entry in json.loads((GOOD / "index.json").read_text())["vectors"]
 ]
 COSE_ENTRIES = [entry for entry in ENTRIES if entry[1][0] == 0xD2]
+RECEIPT = Receipt(DEVICE_ID, LOG, 1, bytes(32), NOW_S)
 FRESH = [
     ("a proof", proof(*(reading(n) for n in range(9))), DEVICE.public_key),
     ("a following proof", following(proof(), reading(1)), DEVICE.public_key),

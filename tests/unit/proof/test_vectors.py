@@ -25,6 +25,10 @@ NOW_S, NETWORK, DEVICE = (INDEX["good"][name] for name in ("now_s", "network", "
 GATEWAY_KEYS = [bytes.fromhex(INDEX["good"]["gateway_key"])]
 
 
+def name(entry: dict[str, Any]) -> str:
+    return str(entry["name"])
+
+
 def content(folder: str, entry: dict[str, Any]) -> bytes:
     return (VECTORS / folder / entry["file"]).read_bytes()
 
@@ -33,8 +37,8 @@ def world(entry: dict[str, Any]) -> World:
     """What the verifier knows when `entry` arrives."""
     opened = beacon.open_beacon(content("good", GOOD["beacon"]), GATEWAY_KEYS, NETWORK)
     known = World(NETWORK, entry.get("network_kind", "test"), beacons={opened.hash: opened})
-    for name in entry.get("after", ()):
-        before = content("good", GOOD[name])
+    for earlier in entry.get("after", ()):
+        before = content("good", GOOD[earlier])
         assert verify.verify(before, NOW_S, known).verdict.reason is Reason.ACCEPTED
         known.accept(before)
     if "good_until" in entry:
@@ -80,9 +84,7 @@ JUDGES: dict[str, Callable[[bytes, dict[str, Any]], object]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("folder", "entry"), ENTRIES, ids=lambda value: value["name"] if isinstance(value, dict) else value
-)
+@pytest.mark.parametrize(("folder", "entry"), ENTRIES, ids=[f"{f}-{name(entry)}" for f, entry in ENTRIES])
 def test_each_vector_gives_the_verdict_its_index_promises(folder, entry):
     data = content(folder, entry)
     judge = JUDGES[entry["kind"]]
@@ -96,9 +98,7 @@ def test_each_vector_gives_the_verdict_its_index_promises(folder, entry):
         assert refused.value.verdict.detail.startswith(f"object {entry['object']}: ")
 
 
-@pytest.mark.parametrize(
-    "entry", [e for e in GOOD.values() if "readings" in e], ids=lambda entry: entry["name"]
-)
+@pytest.mark.parametrize("entry", [e for e in GOOD.values() if "readings" in e], ids=name)
 def test_each_good_proof_holds_what_its_index_says(entry):
     opened = sealing.parse(content("good", entry))
     assert opened.hash.hex() == entry["hash"]
@@ -119,9 +119,7 @@ def test_each_good_proof_holds_what_its_index_says(entry):
     ]
 
 
-@pytest.mark.parametrize(
-    "entry", [e for e in GOOD.values() if "inflates_to" in e], ids=lambda entry: entry["name"]
-)
+@pytest.mark.parametrize("entry", [e for e in GOOD.values() if "inflates_to" in e], ids=name)
 def test_each_packed_form_inflates_to_the_bytes_that_were_signed(entry):
     assert wire.inflate(content("good", entry)) == content("good", GOOD[entry["inflates_to"]])
 

@@ -24,8 +24,7 @@ def test_a_changed_missing_or_further_file_is_a_difference():
 
 
 def test_the_check_runs_as_the_program_the_makefile_calls():
-    done = subprocess.run(
-        [sys.executable, "tests/vectors/build_vectors.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
-    )  # fmt: skip
+    command = [sys.executable, "tests/vectors/build_vectors.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(" 0 differ\n")
