@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import datetime
+import ipaddress
 import os
 import queue
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -200,7 +205,7 @@ def test_a_broker_that_only_speaks_3_1_1_is_spoken_to_in_3_1_1(old_broker, peer)
     assert receiver.next(Message) == Message("x", b"hello", retain=False)
 
 
-def _serve_once(answers: list[bytes]) -> tuple[str, threading.Thread]:
+def _serve_once(answers: list[bytes], tls: ssl.SSLContext | None = None) -> tuple[str, threading.Thread]:
     """A server that answers one connection after the other with the next of `answers` and closes it."""
     server = socket.create_server(("127.0.0.1", 0))
 
@@ -208,15 +213,18 @@ def _serve_once(answers: list[bytes]) -> tuple[str, threading.Thread]:
         with server:
             for answer in answers:
                 connection, _ = server.accept()
-                with connection:
-                    connection.recv(4096)
-                    connection.sendall(answer)
+                with connection, contextlib.suppress(ssl.SSLError, ConnectionError):
+                    talk = tls.wrap_socket(connection, server_side=True) if tls else connection
+                    with talk:
+                        talk.recv(4096)
+                        talk.sendall(answer)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     return f"mqtt://127.0.0.1:{server.getsockname()[1]}", thread
 
 
+CONNACK_5_OK = b"\x20\x03\x00\x00\x00"
 CONNACK_311_OK = b"\x20\x02\x00\x00"
 
 
@@ -246,7 +254,7 @@ def test_whatever_answers_connect_the_attempt_ends_in_one_event(peer, answers, e
 
 
 def test_a_second_device_with_the_same_name_shows_in_the_reason(peer):
-    url, _server = _serve_once([b"\x20\x03\x00\x00\x00" + b"\xe0\x01\x8e"])
+    url, _server = _serve_once([CONNACK_5_OK + b"\xe0\x01\x8e"])
     first = peer(url, "same").up()
     end = first.next(Disconnected)
     assert (end.code, "Session taken over" in end.reason) == (0x8E, True)
@@ -257,6 +265,56 @@ def test_a_port_without_tls_gives_a_sentence(peer):
     one = peer(url.replace("mqtt://", "mqtts://"), "a")
     one.link.connect()
     assert "Is this the TLS port?" in one.next(Refused).reason
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> Path:
+    """A self-signed certificate of 127.0.0.1, with its key in the same file."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test broker")])
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    now = datetime.datetime.now(datetime.UTC)
+    day = datetime.timedelta(days=1)
+    signed = builder.not_valid_before(now - day).not_valid_after(now + day).sign(key, hashes.SHA256())
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    file = tmp_path_factory.mktemp("tls") / "broker.pem"
+    file.write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()) + signed.public_bytes(pem))
+    return file
+
+
+@pytest.fixture
+def tls(certificate) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+def test_a_broker_whose_authority_is_configured_is_trusted(peer, tls, certificate):
+    url, _server = _serve_once([CONNACK_5_OK], tls)
+    settings = MqttSettings(ca_file=certificate)
+    peer(url.replace("mqtt://", "mqtts://"), "a", settings).up().next(Disconnected)
+
+
+def test_a_broker_of_another_authority_is_not_trusted(peer, tls):
+    url, _server = _serve_once([CONNACK_5_OK], tls)
+    one = peer(url.replace("mqtt://", "mqtts://"), "a")
+    one.link.connect()
+    assert "certificate is not trusted: self" in one.next(Refused).reason
+
+
+def test_a_broker_under_another_name_is_not_trusted(peer, tls, certificate):
+    url, _server = _serve_once([CONNACK_5_OK], tls)
+    other_name = url.replace("mqtt://127.0.0.1", "mqtts://localhost")
+    one = peer(other_name, "a", MqttSettings(ca_file=certificate))
+    one.link.connect()
+    assert "certificate is not trusted: Hostname mismatch" in one.next(Refused).reason
 
 
 def test_a_name_without_an_address_gives_a_sentence(peer):
