@@ -23,12 +23,13 @@ class PacedClock:
         wall_offset_ns: int,
         speed: float = math.inf,
         *,
+        boot_id: bytes | None = None,
         source: int = SOURCE_NTP,
         maxerror_us: int = 1_000,
     ) -> None:
         if not speed > 0:
             raise ValueError(f"speed is {speed}: it must be above 0 (1 is real time, inf never sleeps)")
-        self.boot_id = hashlib.sha256(f"{start_boottime_ns} {wall_offset_ns}".encode()).digest()[:16]
+        self.boot_id = boot_id or hashlib.sha256(f"{start_boottime_ns} {wall_offset_ns}".encode()).digest()[:16]
         self._now_ns = start_boottime_ns
         self._wall_offset_ns = wall_offset_ns
         self._speed = speed
