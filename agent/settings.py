@@ -27,7 +27,8 @@ MAX_INSTRUMENTS = 64
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _STRICT = {"extra": "forbid", "strict": False}
 
-Seconds = Annotated[float, Gt(0), Le(31_536_000)]
+Seconds = Annotated[float, Ge(0.01), Le(31_536_000)]
+Finite = Annotated[float, Ge(-1e9), Le(1e9)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,14 @@ class LimitSettings:
 
     __pydantic_config__ = _STRICT
     unit: str
-    low: float | None = None
-    high: float | None = None
-    jump: Annotated[float, Gt(0)] | None = None
+    low: Finite | None = None
+    high: Finite | None = None
+    jump: Annotated[Finite, Gt(0)] | None = None
     frozen_s: Seconds | None = None
+
+    def __post_init__(self) -> None:
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError("low is above high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +165,10 @@ def load(path: Path) -> Settings:
         )
     try:
         table = tomllib.loads(text.decode(), parse_float=Decimal)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FixConfig(f"The configuration {path} is not TOML: {error}.") from None
+    except RecursionError:
+        raise FixConfig(f"The configuration {path} is not TOML for people: it is nested too deep.") from None
+    except ValueError as error:  # of tomllib, and of Python for numbers of thousands of digits
+        raise FixConfig(f"The configuration {path} is not TOML: {str(error)[:200]}.") from None
     return parse(table, str(path))
 
 
@@ -177,10 +184,14 @@ def parse(table: dict[str, Any], where: str) -> Settings:
 
 
 def _problem(detail: ErrorDetails) -> str:
-    place = ".".join(map(str, detail["loc"])) or "the file"
+    place = ".".join(map(str, detail["loc"]))[:120] or "the file"
     if detail["type"] == "unexpected_keyword_argument":
         return f"{place}: there is no such key"
-    return f"{place}: {detail['msg'].removeprefix('Value error, ')}, found {str(detail['input'])[:60]!r}"
+    try:
+        found = f"found {str(detail['input'])[:60]!r}"
+    except ValueError:  # Python does not print integers of thousands of digits
+        found = "found a number nobody can read"
+    return f"{place}: {detail['msg'].removeprefix('Value error, ')}, {found}"
 
 
 def json_schema() -> dict[str, Any]:
