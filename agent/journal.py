@@ -116,12 +116,12 @@ class Journal:
 
     def bootcount(self, boot_id: bytes) -> int:
         """The number of this boot: 1, 2, 3 …, allotted when it is first seen."""
-        self._db.execute(
-            "INSERT INTO boots SELECT ?, coalesce(max(bootcount), 0) + 1 FROM boots "
-            "WHERE NOT EXISTS (SELECT 1 FROM boots WHERE boot_id = ?)",
-            (boot_id, boot_id),
-        )
         row = self._db.execute("SELECT bootcount FROM boots WHERE boot_id = ?", (boot_id,)).fetchone()
+        if row is None:
+            row = self._db.execute(
+                "INSERT INTO boots SELECT ?, coalesce(max(bootcount), 0) + 1 FROM boots RETURNING bootcount",
+                (boot_id,),
+            ).fetchone()
         return int(row[0])
 
     def open_log(self) -> OpenLog | None:
@@ -192,10 +192,10 @@ class Journal:
             )
 
     def oldest_boot(self) -> bytes | None:
-        """The boot whose samples, or else losses, have waited longest for a proof."""
+        """The earliest boot that has samples or losses to seal: boot counts never fall within a log (§4.7)."""
         row = self._db.execute(
-            "SELECT boot_id FROM (SELECT boot_id, id, 0 AS kind FROM samples UNION ALL "
-            "SELECT boot_id, id, 1 FROM losses) ORDER BY kind, id LIMIT 1"
+            "SELECT boot_id FROM (SELECT boot_id FROM samples UNION SELECT boot_id FROM losses) "
+            "LEFT JOIN boots USING (boot_id) ORDER BY bootcount IS NULL, bootcount LIMIT 1"
         ).fetchone()
         return bytes(row[0]) if row else None
 

@@ -1,4 +1,5 @@
-"""The journal's tables. `agent.journal` says what they mean."""
+"""The journal's tables. `agent.journal` says what they mean. A large blob is the last column of its table:
+what stands behind it costs its overflow pages to read."""
 
 SCHEMA_VERSION = 1
 SCHEMA = """
@@ -16,8 +17,9 @@ CREATE TABLE losses (
     id INTEGER PRIMARY KEY, instrument TEXT NOT NULL, boot_id BLOB NOT NULL, from_ns INTEGER NOT NULL,
     to_ns INTEGER NOT NULL, count INTEGER NOT NULL, reason TEXT NOT NULL);
 CREATE TABLE proofs (
-    log_id INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL, data BLOB, readings INTEGER NOT NULL,
-    first_s INTEGER NOT NULL, last_s INTEGER NOT NULL, receipted_s INTEGER, PRIMARY KEY (log_id, seq)
+    log_id INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL, readings INTEGER NOT NULL,
+    first_s INTEGER NOT NULL, last_s INTEGER NOT NULL, receipted_s INTEGER, data BLOB,
+    PRIMARY KEY (log_id, seq)
 ) WITHOUT ROWID;
 CREATE INDEX unreceipted ON proofs (log_id, seq) WHERE receipted_s IS NULL;
 CREATE TABLE gaps (
