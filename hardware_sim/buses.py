@@ -1,4 +1,4 @@
-"""Simulated buses behind the names of the configuration: what runs on `i2c:1` of a board runs on one of these.
+"""Simulated buses behind the configuration's own names: what runs on `i2c:1` of a board runs on these.
 
 - Every configured instrument finds its part at its address, in one world; parts on one bus share it.
 - A driver without a part here is refused: nothing pretends to be simulated.

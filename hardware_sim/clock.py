@@ -29,7 +29,8 @@ class PacedClock:
     ) -> None:
         if not speed > 0:
             raise ValueError(f"speed is {speed}: it must be above 0 (1 is real time, inf never sleeps)")
-        self.boot_id = boot_id or hashlib.sha256(f"{start_boottime_ns} {wall_offset_ns}".encode()).digest()[:16]
+        names_boot = f"{start_boottime_ns} {wall_offset_ns}".encode()
+        self.boot_id = boot_id or hashlib.sha256(names_boot).digest()[:16]
         self._now_ns = start_boottime_ns
         self._wall_offset_ns = wall_offset_ns
         self._speed = speed
