@@ -115,7 +115,7 @@ def export(
 
 
 def check(found: Settings) -> Settings:
-    """What the schema cannot say: known drivers, buses and addresses, limits in the right unit, the broker."""
+    """What the schema cannot say: known drivers, buses and addresses, units of limits, the broker."""
     from agent.broker import parse_broker_url
     from agent.buses import PaperBuses
     from agent.clock import SystemClock

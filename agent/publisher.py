@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import random
@@ -17,10 +18,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from agent import retention
 from agent.backoff import Backoff
+from agent.batch import next_batch
 from agent.errors import TryAgain
-from agent.journal import Journal, StoredProof
 from agent.keeper import Keeper
 from agent.membership import Joined
 from agent.mqtt import Link
@@ -81,7 +81,7 @@ class Publisher:
         self._topics["beacon"] = wire.beacon_topic(self._network)
         self._link = make_link(self._events.put, (self._topics["status"], _presence(False)))
         self._window = SendWindow(in_flight)
-        self._backoff = Backoff()
+        self._backoff, self._gateway_backoff = Backoff(), Backoff()
         self._reconnect_at_s: float | None = 0.0
         self._synced, self._sync_until_s = False, 0.0
         self._connected: Connected | None = None
@@ -117,11 +117,13 @@ class Publisher:
         )
 
     def _run(self) -> None:
-        while not self._finished():
+        finished = False
+        while not finished:
             try:
                 event = self._events.get(timeout=self._wait_s())
             except queue.Empty:
                 event = _Wake()
+            stop_at_s = self._stop_at_s  # before acting: what was sealed before the stop is offered once
             try:
                 self._handle(event)
                 self._act()
@@ -130,11 +132,19 @@ class Publisher:
             except Exception:  # noqa: BLE001 a bug here must not end publishing in silence
                 _log.exception("publisher: unexpected error")
             self.turns += 1
+            finished = stop_at_s is not None and self._is_done(stop_at_s)
+        self._announce(online=False)  # the last will is for those who could not say goodbye
 
-    def _finished(self) -> bool:
-        if self._stop_at_s is None:
-            return False
-        return self._connected is None or self._window.idle or self._monotonic() >= self._stop_at_s
+    def _is_done(self, stop_at_s: float) -> bool:
+        if self._connected is None or self._monotonic() >= stop_at_s:
+            return True
+        return self._synced and self._window.idle
+
+    def _announce(self, online: bool) -> None:
+        with contextlib.suppress(TryAgain):  # only a hint for dashboards
+            self._link.publish(
+                self._topics["status"], _presence(online), retain=True, content_type="application/json"
+            )
 
     def _wait_s(self) -> float:
         now_s = self._monotonic()
@@ -156,15 +166,12 @@ class Publisher:
                 _log.info("connected", protocol=event.protocol)
             case Subscribed():
                 self._sync_until_s = now_s + SYNC_GRACE_S
-                self._window.start(self._receipted(), now_s)
                 if event.refused:
                     self._problem = (
                         f"The broker does not let this device read {', '.join(event.refused)}: check its ACL."
                     )
                     self._on_news(self._problem)
-                self._link.publish(
-                    self._topics["status"], _presence(True), retain=True, content_type="application/json"
-                )
+                self._announce(online=True)
             case Refused(sentence) | Disconnected(sentence):
                 self._lost(sentence, now_s)
             case Delivered(mid, code, failed, no_subscribers):
@@ -176,13 +183,13 @@ class Publisher:
         if self._connected or sentence != self._problem:
             _log.warning("not connected", problem=sentence)
         self._connected, self._synced, self._problem = None, False, sentence
+        self._window.start(self._window.head, now_s)
         self._backoff.down(round(now_s * 1e9))
-        self._reconnect_at_s = now_s + self._jittered_s()
-
-    def _jittered_s(self) -> float:
-        return self._backoff.next_delay_s(random.random())  # noqa: S311 jitter is no secret
+        self._reconnect_at_s = now_s + _jittered_s(self._backoff)
 
     def _delivered(self, mid: int, code: int, failed: bool, no_subscribers: bool, now_s: float) -> None:
+        if not self._window.flies(mid):
+            return  # not a proof: nobody needs to listen to the status
         if not failed and not no_subscribers:
             self._window.delivered(mid)
             return
@@ -195,7 +202,9 @@ class Publisher:
         if not self._problem.startswith(what):
             self._problem = f"{what}: proofs are kept and tried again."
             _log.warning("proof not taken", problem=self._problem)
-        self._window.refused(mid, now_s + self._jittered_s())
+        self._window.refused(mid)
+        if not self._window.paused(now_s):
+            self._window.pause(now_s + _jittered_s(self._gateway_backoff))
 
     def _message(self, message: Message) -> None:
         try:
@@ -218,6 +227,7 @@ class Publisher:
         outcome = self._keeper.call(lambda journal: accept(journal, received, data, self._sealer))
         now_s = self._monotonic()
         self._gateway_seen, self._synced, self._problem = True, True, ""
+        self._gateway_backoff = Backoff()
         if outcome.new_log_because:
             self._window.start(0, now_s)
             self._on_news(
@@ -229,13 +239,6 @@ class Publisher:
         for verdict in received.verdicts:
             if not verdict.code.startswith("quality_"):
                 _log.warning("the gateway says", seq=verdict.seq, code=verdict.code, detail=verdict.detail)
-
-    def _receipted(self) -> int:
-        def job(journal: Journal) -> int:
-            log = journal.open_log()
-            return journal.receipted_seq(log.id) if log else 0
-
-        return self._keeper.call(job)
 
     def _act(self) -> None:
         now_s = self._monotonic()
@@ -251,33 +254,21 @@ class Publisher:
         places = self._window.places(now_s)
         if not places:
             return
-        for proof in self._keeper.call(lambda journal: self._next_proofs(journal, places)):
-            mid = self._link.publish(self._topics["proof"], wire.deflate(proof.data))
-            self._window.handed_over(mid, proof.seq, self._monotonic())
+        asked, after = self._window.wanted(places), self._window.sent
+        batch = self._keeper.call(lambda journal: next_batch(journal, asked, after, places))
+        if batch.log_id != self._log_id:  # at the start, and after a damaged store was replaced
+            self._log_id = batch.log_id
+            self._window.start(batch.receipted_seq, now_s)
+            self._send(now_s)
+            return
+        for proofs, was_asked in ((batch.asked, True), (batch.in_turn, False)):
+            for proof in proofs:
+                mid = self._link.publish(self._topics["proof"], wire.deflate(proof.data))
+                self._window.handed_over(mid, proof.seq, now_s, asked=was_asked)
 
-    def _next_proofs(self, journal: Journal, places: int) -> list[StoredProof]:
-        """Up to `places` proofs: those asked for first. One that was evicted is answered by the proof whose
-        gap record covers it."""
-        log = journal.open_log()
-        proofs: list[StoredProof] = []
-        if log is None:
-            return proofs
-        if log.id != self._log_id:  # at the start, and after a damaged store was replaced
-            self._log_id = log.id
-            self._window.start(journal.receipted_seq(log.id), self._monotonic())
-        while len(proofs) < places and (wanted := self._window.wanted()) is not None:
-            proof = journal.proof_at(log.id, wanted)
-            carrier = retention.carrier_of(journal, log.id, wanted) if proof is None else None
-            proof = proof or (journal.proof_at(log.id, carrier) if carrier else None)
-            if proof is not None and proof not in proofs:
-                proofs.append(proof)
-        seq = self._window.sent
-        while len(proofs) < places and (found := journal.next_unreceipted(log.id, seq)) is not None:
-            proof = journal.proof_at(log.id, found)
-            if proof is not None:
-                proofs.append(proof)
-            seq = found
-        return proofs
+
+def _jittered_s(backoff: Backoff) -> float:
+    return backoff.next_delay_s(random.random())  # noqa: S311 jitter is no secret
 
 
 def _presence(online: bool) -> bytes:

@@ -2,9 +2,9 @@
 
 - At most `in_flight` are without a PUBACK, at most `unreceipted` without a receipt.
 - A PUBACK frees a place in flight and nothing else: only a receipt moves the head (§5.4).
-- What the gateway misses goes first. Without progress for a while everything after the head goes again;
-  the while doubles each time and starts over with the next progress.
-- A refused message, or one that found no gateway, is not sent until `pause_until` has passed.
+- What the gateway misses goes first and moves nothing. Without progress for a while everything after the
+  head goes again; the while doubles each time and starts over with the next progress.
+- After a refused message, or one that found no gateway, nothing is sent before the pause is over.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ RESEND_S, LONGEST_RESEND_S = 30.0, 600.0
 
 @dataclass(slots=True)
 class SendWindow:
-    """`head` is the newest receipted sequence number, `sent` the newest handed over since the last reset."""
+    """`head` is the newest receipted sequence number, `sent` the newest handed over in its turn since the
+    last reset."""
 
     in_flight: int
     unreceipted: int = 64
@@ -37,7 +38,7 @@ class SendWindow:
 
     def places(self, now_s: float) -> int:
         """How many proofs may be handed over now."""
-        if now_s < self._pause_until_s:
+        if self.paused(now_s):
             return 0
         if self.sent > self.head and now_s - self._progress_s >= self._resend_s:
             self.sent = self.head
@@ -45,24 +46,35 @@ class SendWindow:
             self._resend_s = min(LONGEST_RESEND_S, 2 * self._resend_s)
         return max(0, min(self.in_flight - len(self._flights), self.head + self.unreceipted - self.sent))
 
-    def wanted(self) -> int | None:
-        """The next sequence number the gateway asked for."""
-        return self._wanted.pop(0) if self._wanted else None
+    def wanted(self, limit: int) -> tuple[int, ...]:
+        """Up to `limit` sequence numbers that the gateway asked for; they are not told again."""
+        wanted, self._wanted = self._wanted[:limit], self._wanted[limit:]
+        return tuple(wanted)
 
-    def handed_over(self, mid: int, seq: int, now_s: float) -> None:
-        if self.sent == self.head:
-            self._progress_s = now_s
+    def handed_over(self, mid: int, seq: int, now_s: float, *, asked: bool = False) -> None:
+        """`asked`: out of turn, because the gateway misses it; what lies before it may not have been sent."""
         self._flights[mid] = seq
-        self.sent = max(self.sent, seq)
+        if not asked:
+            if self.sent == self.head:
+                self._progress_s = now_s
+            self.sent = max(self.sent, seq)
+
+    def flies(self, mid: int) -> bool:
+        """Whether `mid` is a proof without a PUBACK."""
+        return mid in self._flights
 
     def delivered(self, mid: int) -> None:
         self._flights.pop(mid, None)
 
-    def refused(self, mid: int, pause_until_s: float) -> None:
-        seq = self._flights.pop(mid, None)
-        if seq is not None:
-            self.sent = max(self.head, min(self.sent, seq - 1))
-        self._pause_until_s = pause_until_s
+    def refused(self, mid: int) -> None:
+        """It goes again, and so does what was sent after it."""
+        self.sent = max(self.head, min(self.sent, self._flights.pop(mid) - 1))
+
+    def paused(self, now_s: float) -> bool:
+        return now_s < self._pause_until_s
+
+    def pause(self, until_s: float) -> None:
+        self._pause_until_s = until_s
 
     def receipted(self, head: int, missing: tuple[tuple[int, int], ...], now_s: float) -> None:
         """A receipt that fits: what it covers is done, what it misses goes first."""
@@ -93,7 +105,7 @@ class SendWindow:
 
     def next_look_s(self, now_s: float) -> float:
         """Seconds until time alone may change what `places` says."""
-        if now_s < self._pause_until_s:
+        if self.paused(now_s):
             return self._pause_until_s - now_s
         if self.sent > self.head:
             return max(0.0, self._progress_s + self._resend_s - now_s)
