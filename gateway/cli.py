@@ -106,15 +106,15 @@ def listen(
     as_json: Annotated[bool, typer.Option("--json", help="Log in JSON.")] = False,
 ) -> None:
     """Verify what devices send and answer with receipts, until SIGTERM."""
-    _configure_log(as_json)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     with (
         _opened(directory) as (settings, signer, store),
         _alone(directory),
         _broker(settings, embedded_broker),
     ):
+        _configure_log(as_json)
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
         network = Network(settings.network, settings.kind, settings.quality)
         ledger, register = Ledger(store, settings.network, settings.kind), Register(store)
         service = Service(ledger, register, network, signer, time.time, os.urandom)
