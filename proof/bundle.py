@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from proof import beacon, cbor, chain, cose, joining, receipt, sealing
 from proof.beacon import Beacon
@@ -64,9 +65,10 @@ def examine(data: bytes, gateway_keys: Collection[bytes]) -> Finding:
     fields.end()
     for number, item in enumerate(items, start=1):
         try:
-            examiner.take(item)
+            examiner.take(number, item)
         except Refused as refused:
             raise Refused(refused.verdict.reason, f"object {number}: {refused.verdict.detail}") from None
+    examiner.require_chain()
     return examiner.finding()
 
 
@@ -83,10 +85,11 @@ class _Examiner:
         self._key = public_key_of(device)
         self._membership: Membership | None = None
         self._proofs: list[Proof] = []
+        self._numbers: list[int] = []
         self._receipts: list[Receipt] = []
         self._beacons: dict[bytes, Beacon] = {}
 
-    def take(self, item: bytes) -> None:
+    def take(self, number: int, item: bytes) -> None:
         match cose.typ_of(item):
             case Typ.MEMBERSHIP:
                 membership = joining.open_membership(item, self._gateway_keys, self._device)
@@ -100,6 +103,7 @@ class _Examiner:
                 self._receipts.append(receipt.open_receipt(item, self._trusted(), self._device))
             case Typ.PROOF:
                 self._proof(sealing.parse(item))
+                self._numbers.append(number)
             case typ:
                 raise Refused(Reason.WRONG_TYP, f"{typ!r} does not belong in a bundle")
 
@@ -116,15 +120,20 @@ class _Examiner:
             raise Refused(Reason.UNKNOWN_DEVICE, "a proof of another device")
         if claims.network != self._network:
             raise Refused(Reason.WRONG_NETWORK, f"sealed for {claims.network!r}")
-        if self._proofs:
-            before = self._proofs[-1]
-            head = Head(before.claims.log, before.claims.seq, before.hash)
-            gaps = (gap for p in (*self._proofs, proof) if p.claims.log == head.log for gap in p.claims.gaps)
-            verdict = chain.place(claims, proof.hash, head, before.claims.bootcount, None, gaps)
-            if verdict.reason is not Reason.ACCEPTED:
-                raise Refused(Reason.BROKEN_CHAIN, f"seq {claims.seq}: {verdict}")
         proof.readings()
         self._proofs.append(proof)
+
+    def require_chain(self) -> None:
+        """§4.7, when all is read: the proofs after a gap may come before the one that declares it."""
+        gaps: dict[bytes, list[Gap]] = {}
+        for proof in self._proofs:
+            gaps.setdefault(proof.claims.log, []).extend(proof.claims.gaps)
+        for number, (before, proof) in zip(self._numbers[1:], pairwise(self._proofs), strict=True):
+            log, claims = before.claims.log, proof.claims
+            head = Head(log, before.claims.seq, before.hash)
+            verdict = chain.place(claims, proof.hash, head, before.claims.bootcount, None, gaps[log])
+            if verdict.reason is not Reason.ACCEPTED:
+                raise Refused(Reason.BROKEN_CHAIN, f"object {number}: seq {claims.seq}: {verdict}")
 
     def finding(self) -> Finding:
         if not self._proofs:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from proof import chain
+import pytest
+
+from proof import bundle, chain, joining
 from proof.claims import Gap
-from proof.reasons import Reason
+from proof.joining import Membership
+from proof.reasons import Reason, Refused
 from proof.sealing import parse
 from proof.verify import DeviceRecord, decide
-from tests.gateway_parts import NETWORK, Device
+from tests.gateway_parts import GATEWAY, NETWORK, NOW_S, Device
 
 
 def test_ranges_a_device_declared_as_a_gap_are_not_asked_for_again():
@@ -45,3 +48,27 @@ def test_revocation_names_one_log_and_logs_have_no_order():
     assert decide(proof, known(device, (b"aaaaaaaa", 1))).reason is Reason.ACCEPTED
     for other in (b"zzzzzzzz", b"00000000"):
         assert decide(proof, known(device, (other, 9))).reason is Reason.REVOKED
+
+
+def test_a_bundle_with_proofs_between_a_gap_and_its_declaration_is_whole():
+    device = Device()
+    proofs = [device.seal() for _ in range(5)]
+    carrier = device.seal(gaps=(device.gap(2, 3),))
+    kept = [proofs[0], *proofs[3:], carrier]
+    finding = bundle.examine(written(device, kept), [GATEWAY.public_key])
+    assert (finding.proofs, finding.first_seq, finding.last_seq) == (4, 1, 6)
+    assert [(gap.first_seq, gap.last_seq) for gap in finding.gaps] == [(2, 3)]
+
+
+def test_a_bundle_with_an_undeclared_gap_names_the_object_after_it():
+    device = Device()
+    proofs = [device.seal() for _ in range(4)]
+    with pytest.raises(Refused, match=r"object 4: seq 4: .*missing 3 to 3"):
+        bundle.examine(written(device, [*proofs[:2], proofs[3]]), [GATEWAY.public_key])
+
+
+def written(device: Device, proofs: list[bytes]) -> bytes:
+    membership = joining.sign_membership(
+        Membership(device.id, NETWORK, "test", (GATEWAY.public_key,), (), NOW_S, None), GATEWAY, NOW_S
+    )
+    return b"".join(bundle.write(device.id, NETWORK, [membership, *proofs]))
