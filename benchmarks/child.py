@@ -1,0 +1,103 @@
+"""The measured process: `python -m benchmarks.child agent|naive|polite …`, with a BME280 of registers on a virtual bus.
+
+- `agent`: the daemon's own `serve` over the daemon's own node; only the buses are simulated. It is not under
+  the command line's or pydantic's weight, as the daemon is not.
+- `naive`: the peer's own loop.
+- `polite`: the peer with its chip in normal mode, so that it need not poll for the end of a conversion.
+- All load Blinka as on a board. SIGUSR1 makes them write one JSON line: CPU time so far, the part of it spent
+  inside the virtual bus and chip, and how many readings were taken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import sys
+import time
+from pathlib import Path
+
+import adafruit_extended_bus  # noqa: F401 what `drivers.i2c.open_bus` loads on a board
+
+from agent.clock import SystemClock
+from hardware_sim.bus import VirtualI2C
+from hardware_sim.parts.bme280 import BME280
+from hardware_sim.worlds import ClimateWorld
+
+_AFTER_HUMIDITY = 0xFF  # a read that ends here took the last of the data registers: once per reading
+
+
+class MeteredI2C(VirtualI2C):
+    """Knows what it costs itself."""
+
+    cpu_ns = readings = 0
+    _pointer = 0
+
+    def _transact(self, operation: str, address: int, out: bytes | None, length: int) -> bytes:
+        began_ns = time.thread_time_ns()
+        try:
+            return super()._transact(operation, address, out, length)
+        finally:
+            self._pointer = out[0] if out else self._pointer
+            self.readings += bool(length and self._pointer + length == _AFTER_HUMIDITY)
+            self.cpu_ns += time.thread_time_ns() - began_ns
+
+
+def metered_bus(report: Path) -> MeteredI2C:
+    clock = SystemClock()
+    wire = MeteredI2C({0x76: BME280.in_world(ClimateWorld(seed=1), clock)}, clock)
+    fd = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def tell(_number: int, _frame: object) -> None:
+        line = {"cpu_ns": time.process_time_ns(), "chip_ns": wire.cpu_ns, "readings": wire.readings}
+        os.write(fd, json.dumps(line).encode() + b"\n")
+
+    signal.signal(signal.SIGUSR1, tell)
+    return wire
+
+
+def agent(report: Path, settings_file: Path) -> int:
+    from agent import daemon, logs, membership
+    from agent.keystore import open_key
+    from agent.node import Node
+    from agent.settings import Settings
+    from drivers.i2c import SharedBus
+    from proof.keys import device_id
+
+    class Buses:
+        bus = SharedBus(metered_bus(report), "virtual I2C bus")
+
+        def get(self, _name: str) -> SharedBus:
+            return self.bus
+
+        def close(self) -> None:
+            self.bus.close()
+
+    settings: Settings = pickle.loads(settings_file.read_bytes())  # noqa: S301 written by `benchmarks.field`
+    logs.configure(settings.log_format)
+    signer = open_key(settings.key)
+    now_s = int(time.time())
+    joined = membership.load(settings.membership_path, device_id(signer.public_key), now_s)
+    return daemon.serve(Node(settings, signer, joined, SystemClock(), Buses()), settings)
+
+
+def naive(what: str, report: Path, host: str, port: str, interval_s: str) -> None:
+    from benchmarks import naive as peer
+
+    if what == "polite":
+        peer.Adafruit_BME280_I2C = in_normal_mode
+    peer.run(metered_bus(report), host, int(port), float(interval_s), f"station/{what}")
+
+
+def in_normal_mode(i2c: object, address: int) -> object:
+    from adafruit_bme280 import basic
+
+    sensor = basic.Adafruit_BME280_I2C(i2c, address=address)
+    sensor.mode = basic.MODE_NORMAL
+    return sensor
+
+
+if __name__ == "__main__":
+    what, report, *rest = sys.argv[1:]
+    sys.exit(agent(Path(report), Path(rest[0])) if what == "agent" else naive(what, Path(report), *rest))
