@@ -151,6 +151,8 @@ def from_map(value: dict[int, Any]) -> Claims:
     fields.end()
     if seq > 1 and claims.prev is None:
         raise Refused(Reason.MALFORMED, "prev is absent in a proof that is not the first")
+    if any(gap.last_seq >= seq for gap in claims.gaps):
+        raise Refused(Reason.MALFORMED, "a proof declares itself or a later one as lost")
     return claims
 
 

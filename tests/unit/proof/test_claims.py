@@ -79,6 +79,7 @@ WRONG = [
     {LOCATION: {1: 91, 2: 0, 3: 0, 4: 1}}, {LOCATION: {1: 0, 2: 181, 3: 0, 4: 1}}, {LOCATION: {1: 0}},
     {LOCATION: {1: 0, 2: 0, 3: float("nan"), 4: 1}}, {LOCATION: {1: True, 2: 0, 3: 0, 4: 1}},
     {LOCATION: {1: 0, 2: 0, 3: 0, 4: 1, 5: 0}}, {LOCATION: []},
+    {GAPS: [[1, 1, HASH, HASH, "itself"]]}, {SEQ: 3, PREV: HASH, GAPS: [[2, 3, HASH, HASH, "itself"]]},
     {GAPS: [[0, 1, HASH, HASH, ""]]}, {GAPS: [[2, 1, HASH, HASH, ""]]}, {GAPS: [[True, 1, HASH, HASH, ""]]},
     {GAPS: [[1, 1, HASH, bytes(31), ""]]}, {GAPS: [[1, 1, HASH, HASH, "\x1b[2J"]]},
     {GAPS: [[1, 1, HASH, HASH]]},
