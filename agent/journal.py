@@ -8,7 +8,8 @@
 - `proofs` are sealed; evicted ones keep their sequence number and hash and lose their bytes
   (`agent.retention`). `losses` are samples that should exist and do not, until sealed.
 - One log is open: the newest row of `logs`. A journal knows its device and opens for no other.
-- A damaged file is renamed and kept, a new one takes its place (`agent.store`).
+- A damaged file is renamed and kept, a new one takes its place (`agent.store`). What SQLite reads and cannot
+  be true (a sample that is no CBOR, a proof that is not what its hash says) is damage too.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.clock import Wall
-from agent.errors import FixStore
 from agent.sample import Captured, Missed, from_record
 from agent.schema import SCHEMA, SCHEMA_VERSION
 from proof.claims import Lost, Predecessor
+from proof.cose import object_hash
+from proof.reasons import Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,29 +70,20 @@ class Journal:
 
     def _set_up(self) -> None:
         run = self._db.execute
-        run("PRAGMA auto_vacuum=INCREMENTAL")
+        new = not run("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if new:
+            run("PRAGMA auto_vacuum=INCREMENTAL")
         run("PRAGMA journal_mode=WAL")
         run("PRAGMA synchronous=FULL")
         run("PRAGMA wal_autocheckpoint=200")
         run("PRAGMA journal_size_limit=4000000")
         run("PRAGMA cache_size=-1024")
-        if run("PRAGMA user_version").fetchone()[0] == 0:
+        if new:
             run("BEGIN IMMEDIATE")
             for statement in SCHEMA.split(";\n"):
                 run(statement)
             run("INSERT INTO meta (device, version) VALUES (?, ?)", (self.device, SCHEMA_VERSION))
-            run(f"PRAGMA user_version={SCHEMA_VERSION}")
             run("COMMIT")
-        if (found := run("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-            raise sqlite3.DatabaseError(found)
-        device, version = run("SELECT device, version FROM meta").fetchone()
-        if device != self.device:
-            raise FixStore(
-                f"The journal {self.path} belongs to device {device}, the key is that of {self.device}: "
-                "use the key it was made with, or another state_dir."
-            )
-        if version > SCHEMA_VERSION:
-            raise FixStore(f"The journal {self.path} was written by a newer agent: upgrade this one.")
 
     def execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
         """For `agent.retention` and `agent.papers`, which keep their own tables in this file."""
@@ -192,7 +185,7 @@ class Journal:
             )
 
     def oldest_boot(self) -> bytes | None:
-        """The earliest boot that has samples or losses to seal: boot counts never fall within a log (§4.7)."""
+        """The earliest boot that has samples or losses: boot counts never fall within a log (§4.7)."""
         row = self._db.execute(
             "SELECT boot_id FROM (SELECT boot_id FROM samples UNION SELECT boot_id FROM losses) "
             "LEFT JOIN boots USING (boot_id) ORDER BY bootcount IS NULL, bootcount LIMIT 1"
@@ -206,10 +199,13 @@ class Journal:
             "WHERE boot_id = ? ORDER BY id LIMIT ?",
             (boot_id, limit),
         )
-        return [
-            (row_id, from_record(record, name, boot_id, boottime_ns, Wall(wall_ns, source, maxerror_us)))
-            for row_id, name, boottime_ns, wall_ns, source, maxerror_us, record in rows
-        ]
+        try:
+            return [
+                (row_id, from_record(record, name, boot_id, boottime_ns, Wall(wall_ns, source, maxerror_us)))
+                for row_id, name, boottime_ns, wall_ns, source, maxerror_us, record in rows
+            ]
+        except (Refused, TypeError, ValueError) as error:
+            raise sqlite3.DatabaseError(f"a stored sample cannot be decoded: {error}") from None
 
     def waiting(self) -> Waiting:
         """What a proof could be made of now."""
@@ -268,10 +264,15 @@ class Journal:
     def proof_at(self, log_id: int, seq: int) -> StoredProof | None:
         """None where there is none, or its bytes were evicted."""
         row = self._db.execute(
-            "SELECT seq, data, readings FROM proofs WHERE log_id = ? AND seq = ? AND data IS NOT NULL",
+            "SELECT data, readings, hash FROM proofs WHERE log_id = ? AND seq = ? AND data IS NOT NULL",
             (log_id, seq),
         ).fetchone()
-        return StoredProof(*row) if row else None
+        if row is None:
+            return None
+        data, readings, proof_hash = row
+        if object_hash(data) != proof_hash:
+            raise sqlite3.DatabaseError(f"the stored proof {seq} is not what was signed")
+        return StoredProof(seq, data, readings)
 
     def next_unreceipted(self, log_id: int, after_seq: int) -> int | None:
         """The lowest sequence number above `after_seq` whose proof is kept and not receipted."""

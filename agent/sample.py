@@ -10,6 +10,7 @@ from typing import Any
 
 from agent.clock import Wall
 from proof import cbor
+from proof.reasons import Refused
 from proof.senml import Measured
 
 MAX_RECORD_BYTES = 16 * 1024
@@ -43,7 +44,17 @@ class Missed:
     count: int = 1
 
 
+def readable(record: bytes) -> bool:
+    """Whether `record` is one that `Captured.record` wrote."""
+    try:
+        from_record(record, "", b"", 0, Wall(0, 0, 0))
+    except (Refused, TypeError, ValueError):
+        return False
+    return True
+
+
 def from_record(record: bytes, instrument: str, boot_id: bytes, boottime_ns: int, wall: Wall) -> Captured:
+    """Raises `Refused`, TypeError or ValueError where `record` is damaged."""
     values: list[Any]
     values, flags, raw = cbor.decode(record, MAX_RECORD_BYTES, "a stored sample")
     return Captured(

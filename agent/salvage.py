@@ -1,0 +1,100 @@
+"""What a quarantined journal still gives: copied, best effort, into the new one, in the caller's transaction.
+
+- Logs, boots, what each instrument has given, samples, losses, and the newest log's proofs without a receipt
+  (the keeper seals their readings again in the new log). Receipted proofs stay in the quarantined file.
+- Each table is read from both ends towards the damage. A row of the wrong types, a sample that cannot be
+  decoded and a proof that is not what its hash says are left behind.
+- Boot counts go on above every boot that was found, in the order of the samples (§4.7).
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+from agent.journal import Journal
+from agent.sample import readable
+from proof import sealing
+from proof.claims import HASH_BYTES, LOG_BYTES, Predecessor
+from proof.cose import object_hash
+from proof.reasons import Refused
+
+CORRUPT = "store corrupt"
+_MAX_ROWS = 1_000_000
+_SAMPLES = "id, instrument, boot_id, boottime_ns, wall_ns, source, maxerror_us, record"
+_SAMPLE_TYPES = (int, str, bytes, int, int, int, int, bytes)
+_LOSSES = "id, instrument, boot_id, from_ns, to_ns, count, reason"
+_LOSS_TYPES = (int, str, bytes, int, int, int, str)
+_PROOFS = "log_id, seq, hash, readings, first_s, last_s, data"
+_PROOF_TYPES = (int, int, bytes, int, int, int, bytes)
+
+
+def read_only(path: Path) -> sqlite3.Connection:
+    """A connection that changes neither the file nor its write-ahead log."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+
+
+def salvage(path: Path, journal: Journal) -> Predecessor | None:
+    """Copy what can be read of `path` into the empty `journal`; the newest log found and its head."""
+    with closing(read_only(path)) as old:
+        for row in _rows(old, "id, log", "logs ORDER BY id", (int, bytes)):
+            if len(row[1]) == LOG_BYTES:
+                _insert(journal, "logs", "id, log", row)
+        for row in _rows(old, "boot_id, bootcount", "boots ORDER BY bootcount", (bytes, int)):
+            _insert(journal, "boots", "boot_id, bootcount", row)
+        given = "name, boot_id, boottime_ns, sealed"
+        for row in _rows(old, given, "instruments ORDER BY name", (str, bytes, int, int)):
+            _insert(journal, "instruments", given, row)
+        newest = journal.open_log()
+        if newest:
+            _copy_proofs(old, journal, newest.id)
+        for row in _rows(old, _SAMPLES, "samples ORDER BY id", _SAMPLE_TYPES):
+            if readable(row[-1]):
+                journal.bootcount(row[2])
+                _insert(journal, "samples", _SAMPLES, row)
+        for row in _rows(old, _LOSSES, "losses ORDER BY id", _LOSS_TYPES):
+            journal.bootcount(row[2])
+            _insert(journal, "losses", _LOSSES, row)
+        return Predecessor(newest.log, _head_hash(old, newest.id), CORRUPT) if newest else None
+
+
+def _copy_proofs(old: sqlite3.Connection, journal: Journal, log_id: int) -> None:
+    kept = f"proofs WHERE log_id = {log_id} AND receipted_s IS NULL AND data IS NOT NULL ORDER BY seq"
+    newest_boot = 0
+    for row in _rows(old, _PROOFS, kept, _PROOF_TYPES):
+        with suppress(Refused):
+            if object_hash(row[-1]) == row[2]:
+                newest_boot = max(newest_boot, sealing.parse(row[-1]).claims.bootcount)
+                _insert(journal, "proofs", _PROOFS, row)
+    known = journal.execute("SELECT coalesce(max(bootcount), 0) FROM boots").fetchone()[0]
+    if newest_boot > known:
+        journal.execute("INSERT INTO boots VALUES (?, ?)", (secrets.token_bytes(16), newest_boot))
+
+
+def _head_hash(old: sqlite3.Connection, log_id: int) -> bytes | None:
+    newest = "SELECT hash FROM proofs WHERE log_id = ? ORDER BY seq DESC LIMIT 1"
+    with suppress(sqlite3.Error):
+        row = old.execute(newest, (log_id,)).fetchone()
+        if row and isinstance(row[0], bytes) and len(row[0]) == HASH_BYTES:
+            return row[0]
+    return None
+
+
+def _rows(old: sqlite3.Connection, columns: str, which: str, types: tuple[type, ...]) -> Iterator[Any]:
+    """Rows of `types` from the first on, then from the last back: damage ends a walk. Some come twice."""
+    for order in ("", " DESC"):
+        with suppress(sqlite3.Error):
+            sql = f"SELECT {columns} FROM {which}{order} LIMIT {_MAX_ROWS}"  # noqa: S608 our own names
+            for row in old.execute(sql):
+                if tuple(map(type, row)) == types:
+                    yield row
+
+
+def _insert(journal: Journal, table: str, columns: str, row: tuple[Any, ...]) -> None:
+    marks = ", ".join("?" * len(row))
+    sql = f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})"  # noqa: S608 our own names
+    journal.execute(sql, row)

@@ -1,0 +1,399 @@
+"""Opening the journal in whatever state it is: sound, damaged in many ways, somebody else's, out of reach."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from agent.errors import FixStore
+from agent.papers import counts
+from agent.store import is_damage, open_journal
+from proof import sealing
+from proof.claims import Predecessor
+from proof.keys import device_id
+from tests.agent_parts import DEVICE_ID, FakeClock, captured, make_sealer, make_signer, open_test_journal
+
+PAGE = 4096
+
+
+def fill(folder: Path, proofs: int = 20) -> tuple[bytes, bytes]:
+    """A journal with proofs and samples; its log and head hash."""
+    clock = FakeClock()
+    journal = open_test_journal(folder, clock)
+    sealer = make_sealer(clock, readings=10)
+    journal.begin()
+    for _ in range(proofs):
+        for number in range(10):
+            journal.append(captured(clock, number))
+            clock.advance(1)
+        sealer.seal(journal)
+    for number in range(5):
+        journal.append(captured(clock, number))
+    journal.commit()
+    log = journal.open_log()
+    assert log is not None
+    assert log.hash is not None
+    journal.close()
+    return log.log, log.hash
+
+
+def damage(path: Path, offset: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def reopen(folder: Path):
+    return open_journal(folder / "journal.db", DEVICE_ID, FakeClock().boot_id)
+
+
+def test_a_sound_journal_opens_again_with_its_log(tmp_path):
+    log, head = fill(tmp_path)
+    opened = reopen(tmp_path)
+    assert opened.quarantined is None
+    found = opened.journal.open_log()
+    assert (found.log, found.seq, found.hash) == (log, 20, head)
+    opened.journal.close()
+
+
+def pages_of(path: Path, table: str) -> list[int]:
+    """Offsets of a table's pages."""
+    with sqlite3.connect(path) as db:
+        root = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0]
+    db.close()
+    return [(root - 1) * PAGE]
+
+
+def garbage_header(path: Path) -> None:
+    damage(path, 0, b"not a database, not at all")
+
+
+def zeroed_first_page(path: Path) -> None:
+    damage(path, 0, bytes(PAGE))
+
+
+def zeroed_proofs_root(path: Path) -> None:
+    damage(path, pages_of(path, "proofs")[0], bytes(PAGE))
+
+
+def zeroed_meta(path: Path) -> None:
+    damage(path, pages_of(path, "meta")[0], bytes(PAGE))
+
+
+def zeroed_samples(path: Path) -> None:
+    damage(path, pages_of(path, "samples")[0], bytes(PAGE))
+
+
+def truncated(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def truncated_within_a_page(path: Path) -> None:
+    os.truncate(path, 5 * PAGE + 100)
+
+
+def garbage_in_the_middle(path: Path) -> None:
+    size = path.stat().st_size
+    damage(path, pages_of(path, "proofs")[0], os.urandom(64))
+    damage(path, size // 2, os.urandom(3 * PAGE))
+
+
+def lost_its_owner(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("DELETE FROM meta")
+    db.close()
+
+
+DAMAGES = [
+    garbage_header,
+    zeroed_first_page,
+    zeroed_proofs_root,
+    zeroed_meta,
+    zeroed_samples,
+    truncated,
+    truncated_within_a_page,
+    garbage_in_the_middle,
+    lost_its_owner,
+]
+
+
+@pytest.mark.parametrize("harm", DAMAGES)
+def test_a_damaged_journal_is_kept_aside_and_sampling_goes_on(tmp_path, harm):
+    log, _ = fill(tmp_path)
+    path = tmp_path / "journal.db"
+    harm(path)
+    before = path.read_bytes()
+    opened = reopen(tmp_path)
+    assert opened.quarantined == tmp_path / "journal.db.corrupt-1"
+    assert opened.quarantined.read_bytes() == before
+    found = opened.journal.open_log()
+    assert found.log != log
+    assert found.seq == 0
+    clock = FakeClock()
+    opened.journal.begin()
+    opened.journal.append(captured(clock))
+    assert make_sealer(clock).seal(opened.journal).seq >= 1
+    opened.journal.commit()
+    opened.journal.close()
+
+
+@pytest.mark.parametrize("harm", [zeroed_samples, zeroed_meta])
+def test_the_new_log_names_the_old_ones_head_where_it_can_still_be_read(tmp_path, harm):
+    log, head = fill(tmp_path)
+    harm(tmp_path / "journal.db")
+    opened = reopen(tmp_path)
+    assert opened.journal.open_log().predecessor == Predecessor(log, head, "store corrupt")
+    opened.journal.close()
+
+
+def test_the_new_log_names_the_old_one_without_a_head_where_only_its_name_can_be_read(tmp_path):
+    log, _ = fill(tmp_path)
+    zeroed_proofs_root(tmp_path / "journal.db")
+    opened = reopen(tmp_path)
+    assert opened.journal.open_log().predecessor == Predecessor(log, None, "store corrupt")
+    opened.journal.close()
+
+
+@pytest.mark.parametrize("column", ["log", "hash"])
+def test_a_name_that_is_no_name_any_more_is_not_passed_on(tmp_path, column):
+    fill(tmp_path)
+    path = tmp_path / "journal.db"
+    with sqlite3.connect(path) as db:
+        db.execute({"log": "UPDATE logs SET log = 'x'", "hash": "UPDATE proofs SET hash = 1"}[column])
+    db.close()
+    zeroed_meta(path)
+    opened = reopen(tmp_path)
+    predecessor = opened.journal.open_log().predecessor
+    assert predecessor is None if column == "log" else predecessor.head_hash is None
+    opened.journal.close()
+
+
+def test_a_journal_damaged_twice_keeps_both(tmp_path):
+    for number in (1, 2):
+        fill(tmp_path, 1)
+        garbage_header(tmp_path / "journal.db")
+        opened = reopen(tmp_path)
+        assert opened.quarantined == tmp_path / f"journal.db.corrupt-{number}"
+        opened.journal.close()
+
+
+def test_a_damaged_journal_keeps_its_write_ahead_log_beside_it(tmp_path):
+    fill(tmp_path)
+    path = tmp_path / "journal.db"
+    garbage_header(path)
+    (tmp_path / "journal.db-wal").write_bytes(b"its write-ahead log")
+    opened = reopen(tmp_path)
+    assert (tmp_path / "journal.db.corrupt-1-wal").read_bytes() == b"its write-ahead log"
+    opened.journal.close()
+
+
+def test_garbage_in_the_write_ahead_log_opens_with_what_the_file_holds(tmp_path):
+    log, head = fill(tmp_path)
+    (tmp_path / "journal.db-wal").write_bytes(os.urandom(20_000))
+    opened = reopen(tmp_path)
+    found = opened.journal.open_log()
+    assert (found.log, found.hash) == (log, head)
+    opened.journal.close()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith(("-shm", "-wal"))
+    }
+
+
+def test_another_devices_journal_is_a_hard_stop_and_stays_as_it_is(tmp_path):
+    fill(tmp_path)
+    before = contents(tmp_path)
+    stranger = device_id(make_signer(2).public_key)
+    with pytest.raises(FixStore, match="belongs to device"):
+        open_journal(tmp_path / "journal.db", stranger, FakeClock().boot_id)
+    assert contents(tmp_path) == before
+
+
+def test_another_devices_journal_after_a_crash_keeps_its_write_ahead_log(tmp_path):
+    """The other device may want it back as its crash left it."""
+    source = tmp_path / "source"
+    source.mkdir()
+    journal = open_test_journal(source)
+    journal.begin()
+    journal.append(captured(FakeClock()))
+    journal.commit()
+    left = tmp_path / "left"
+    left.mkdir()
+    for name in ("journal.db", "journal.db-wal"):
+        (left / name).write_bytes((source / name).read_bytes())
+    journal.close()
+    before = {path.name: path.read_bytes() for path in left.iterdir()}
+    stranger = device_id(make_signer(2).public_key)
+    with pytest.raises(FixStore, match="belongs to device"):
+        open_journal(left / "journal.db", stranger, FakeClock().boot_id)
+    assert {name: (left / name).read_bytes() for name in before} == before
+
+
+def test_a_newer_agents_journal_is_a_hard_stop(tmp_path):
+    fill(tmp_path)
+    with sqlite3.connect(tmp_path / "journal.db") as db:
+        db.execute("UPDATE meta SET version = 99")
+    db.close()
+    before = contents(tmp_path)
+    with pytest.raises(FixStore, match="newer agent: upgrade"):
+        reopen(tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_that_is_a_file_is_a_hard_stop_with_a_sentence(tmp_path):
+    (tmp_path / "state").write_text("")
+    with pytest.raises(FixStore, match="cannot be opened"):
+        open_journal(tmp_path / "state" / "journal.db", DEVICE_ID, FakeClock().boot_id)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_a_hard_stop(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(FixStore, match="does this user own it"):
+            reopen(tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_journal_another_process_keeps_locked_is_a_hard_stop_not_damage(tmp_path, monkeypatch):
+    fill(tmp_path)
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **{**k, "timeout": 0}))
+    other = connect(tmp_path / "journal.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(FixStore, match="locked"):
+        reopen(tmp_path)
+    other.close()
+    assert not list(tmp_path.glob("*.corrupt*"))
+
+
+def test_a_mistake_in_our_own_sql_is_not_taken_for_damage():
+    db = sqlite3.connect(":memory:")
+    with pytest.raises(sqlite3.ProgrammingError) as binding:
+        db.execute("SELECT ?", ())
+    db.close()
+    with pytest.raises(sqlite3.ProgrammingError) as closed:
+        db.execute("SELECT 1")
+    assert not is_damage(binding.value)
+    assert not is_damage(closed.value)
+
+
+def test_undecodable_text_in_the_store_is_damage():
+    db = sqlite3.connect(":memory:")
+    with pytest.raises(sqlite3.OperationalError) as undecodable:
+        db.execute("SELECT CAST(x'ff' AS TEXT)").fetchone()
+    db.close()
+    assert is_damage(undecodable.value)
+
+
+def test_what_can_still_be_read_of_a_damaged_journal_is_taken_over(tmp_path):
+    fill(tmp_path)
+    zeroed_meta(tmp_path / "journal.db")
+    journal = reopen(tmp_path).journal
+    boot_id = FakeClock().boot_id
+    assert [s.values[1].value for _, s in journal.oldest_samples(boot_id, 10)] == [
+        100_000 + number for number in range(5)
+    ]
+    assert [proof.seq for proof in journal.unreceipted(1)] == list(range(1, 21))
+    assert counts(journal).captured == 205
+    assert journal.bootcount(boot_id) == 1
+    journal.close()
+
+
+def test_damage_in_one_table_leaves_the_others(tmp_path):
+    fill(tmp_path)
+    zeroed_samples(tmp_path / "journal.db")
+    journal = reopen(tmp_path).journal
+    assert journal.waiting().samples == 0
+    assert len(list(journal.unreceipted(1))) == 20
+    journal.close()
+
+
+def test_a_hole_in_a_table_is_read_from_both_ends(tmp_path):
+    clock = FakeClock()
+    journal = open_test_journal(tmp_path, clock)
+    journal.begin()
+    for number in range(500):
+        journal.append(captured(clock, number))
+    journal.commit()
+    journal.close()
+    path = tmp_path / "journal.db"
+    data = path.read_bytes()
+    middle = data.index(captured(clock, 250).record()) // PAGE * PAGE
+    damage(path, middle, bytes(PAGE))
+    journal = reopen(tmp_path).journal
+    values = [s.values[1].value - 100_000 for _, s in journal.oldest_samples(clock.boot_id, 1000)]
+    assert values == sorted(set(values))
+    assert (values[0], values[-1]) == (0, 499)
+    assert 400 < len(values) < 500
+    journal.close()
+
+
+def test_a_receipted_proof_is_not_taken_over(tmp_path):
+    fill(tmp_path)
+    path = tmp_path / "journal.db"
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE proofs SET receipted_s = 1 WHERE seq <= 18")
+    db.close()
+    zeroed_meta(path)
+    journal = reopen(tmp_path).journal
+    assert [proof.seq for proof in journal.unreceipted(1)] == [19, 20]
+    journal.close()
+
+
+def test_a_proof_that_is_not_what_its_hash_says_is_left_behind(tmp_path):
+    fill(tmp_path)
+    path = tmp_path / "journal.db"
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE proofs SET data = x'd2' || substr(data, 2, 99) WHERE seq = 7")
+        db.execute("UPDATE samples SET record = x'00' WHERE id = (SELECT min(id) FROM samples)")
+    db.close()
+    zeroed_meta(path)
+    journal = reopen(tmp_path).journal
+    assert [proof.seq for proof in journal.unreceipted(1)] == [*range(1, 7), *range(8, 21)]
+    assert journal.waiting().samples == 4
+    journal.close()
+
+
+def test_boots_count_on_above_the_salvaged_proofs_where_their_table_is_gone(tmp_path):
+    """A boot count that falls within a log is a rollback to the gateway (§4.7)."""
+    clock = FakeClock()
+    journal = open_test_journal(tmp_path, clock)
+    for _ in range(4):
+        clock.reboot()
+        journal.bootcount(clock.boot_id)
+    journal.append(captured(clock))
+    make_sealer(clock).seal(journal)
+    journal.close()
+    path = tmp_path / "journal.db"
+    damage(path, pages_of(path, "boots")[0], bytes(PAGE))
+    journal = open_journal(path, DEVICE_ID, clock.boot_id).journal
+    (stored,) = journal.unreceipted(1)
+    assert journal.bootcount(clock.boot_id) > sealing.parse(stored.data).claims.bootcount
+    journal.close()
+
+
+def test_bytes_that_are_not_what_was_signed_are_damage_not_a_proof(tmp_path):
+    fill(tmp_path)
+    journal = reopen(tmp_path).journal
+    journal.execute("UPDATE proofs SET data = x'd284' WHERE seq = 3")
+    with pytest.raises(sqlite3.DatabaseError, match="proof 3 is not what was signed") as error:
+        journal.proof_at(1, 3)
+    assert is_damage(error.value)
+    journal.close()
+
+
+def test_a_sample_that_cannot_be_decoded_is_damage(tmp_path):
+    fill(tmp_path)
+    journal = reopen(tmp_path).journal
+    journal.execute("UPDATE samples SET record = x'83'")
+    with pytest.raises(sqlite3.DatabaseError, match="sample cannot be decoded") as error:
+        journal.oldest_samples(FakeClock().boot_id, 1)
+    assert is_damage(error.value)
+    journal.close()
