@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import select
 import threading
 import time
 import uuid
@@ -50,6 +51,9 @@ class Clock(Protocol):
 
     def wait(self, seconds: float) -> None: ...
 
+    def wait_readable(self, fd: int, seconds: float) -> bool:
+        """True as soon as `fd` can be read, False after `seconds` without."""
+
     def wait_until(self, boottime_ns: int, stop: threading.Event) -> bool:
         """True when the time has come, False when `stop` was set first."""
 
@@ -72,6 +76,9 @@ class SystemClock:
 
     def wait(self, seconds: float) -> None:
         time.sleep(max(0.0, seconds))
+
+    def wait_readable(self, fd: int, seconds: float) -> bool:
+        return bool(select.select([fd], [], [], max(0.0, seconds))[0])
 
     def wait_until(self, boottime_ns: int, stop: threading.Event) -> bool:
         while (left_ns := boottime_ns - self.boottime_ns()) > 0:

@@ -36,7 +36,7 @@ def main(fd: int) -> int:
         joined = membership.load(
             settings.membership_path, device_id(signer.public_key), clock.wall().ns // 10**9
         )
-        return serve(Node(settings, signer, joined, clock, HardwareBuses()), settings)
+        return serve(Node(settings, signer, joined, clock, HardwareBuses(clock)), settings)
     except AgentError as error:
         sys.stderr.write(f"fieldproof-agent: {error.sentence}\n")
         return error.exit_code

@@ -24,9 +24,9 @@ import structlog
 
 from agent import export, papers, status
 from agent.broker import parse_broker_url
-from agent.buses import Buses
+from agent.buses import Buses, split
 from agent.clock import Clock
-from agent.errors import HardStop
+from agent.errors import FixConfig, HardStop
 from agent.keeper import Keeper
 from agent.membership import Joined
 from agent.mqtt import Link
@@ -209,15 +209,13 @@ class Node:
 def build_instrument(settings: InstrumentSettings, buses: Buses, clock: Clock) -> Instrument:
     """The unopened driver of one instrument; raises `HardStop` for what only a person can mend."""
     try:
-        address = int(settings.address, 16) if settings.address else None
-    except ValueError:
-        raise HardStop(
-            f"Instrument {settings.name}: address {settings.address!r} is not like 0x76."
-        ) from None
-    try:
-        catalogue.entry(settings.driver)
+        part = catalogue.entry(settings.driver)
+        kind, _ = split(settings.bus)
+        if kind != part.bus:
+            raise NeedsHuman(f"A {settings.driver} is read over {part.bus}:, its bus is {settings.bus!r}.")
+        address = catalogue.address_of(settings.driver, settings.address)
         return catalogue.create(settings.driver, buses.get(settings.bus), address, clock)
-    except NeedsHuman as error:
+    except (NeedsHuman, FixConfig) as error:
         raise HardStop(f"Instrument {settings.name}: {error.sentence}") from None
 
 

@@ -14,7 +14,8 @@ from drivers.errors import DriverError, NeedsHuman
 
 def read_once(settings: InstrumentSettings) -> dict[str, Any]:
     """{name, problem, exit_code} and, where it answered, model, serial and values with their units."""
-    buses, clock = HardwareBuses(), SystemClock()
+    clock = SystemClock()
+    buses = HardwareBuses(clock)
     result: dict[str, Any] = {"name": settings.name, "problem": "", "exit_code": 0}
     try:
         instrument = build_instrument(settings, buses, clock)

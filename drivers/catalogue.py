@@ -2,31 +2,38 @@
 
 - Asking what is known imports no driver; making one imports that driver and its libraries only.
 - A driver not listed here does not exist for the node.
+- What an address is depends on the bus: 0x76 on I2C, a unit number on a shared serial line, a ROM code on
+  1-Wire, nothing where an instrument has a line for itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Literal
 
 from drivers.contract import Clock, Instrument
 from drivers.errors import NeedsHuman
 
+BusKind = Literal["i2c", "serial", "w1"]
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One part: `module` has `factory(bus, address, clock)`; the first address is the usual one."""
+    """One part: `module` has `factory(bus, address, clock)`; the first address is the usual one.
+    No `addresses`: on a serial line there is none, on 1-Wire it is the part's ROM code."""
 
     module: str
     factory: str
-    bus: str
-    addresses: tuple[int, ...]
+    bus: BusKind
     summary: str
+    addresses: tuple[int, ...] = ()
 
 
 _ENTRIES = {
     "bme280": Entry(
-        "drivers.bme280", "BME280", "i2c", (0x76, 0x77), "Bosch BME280: temperature, pressure, humidity"
+        "drivers.bme280", "BME280", "i2c", "Bosch BME280: temperature, pressure, humidity", (0x76, 0x77)
     ),
 }
 
@@ -44,13 +51,41 @@ def entry(name: str) -> Entry:
         raise NeedsHuman(f"There is no driver {name!r}: use one of {', '.join(known())}.") from None
 
 
-def create(name: str, bus: object, address: int | None, clock: Clock) -> Instrument:
+def address_of(name: str, text: str) -> int | str | None:
+    """`text` of a configuration as driver `name` wants it; empty is the usual one. Raises `NeedsHuman`."""
+    part = entry(name)
+    if part.bus == "w1":
+        if not text:
+            raise NeedsHuman(f"A {name} needs its ROM code as address: see ls /sys/bus/w1/devices.")
+        return text
+    if not part.addresses:
+        if text:
+            raise NeedsHuman(f"A {name} has its line for itself: remove the address {text!r}.")
+        return None
+    if not text:
+        return part.addresses[0]
+    try:
+        address = int(text, 16 if part.bus == "i2c" else 10)
+    except ValueError:
+        example = f"0x{part.addresses[0]:02x}" if part.bus == "i2c" else str(part.addresses[0])
+        raise NeedsHuman(f"The address {text!r} of a {name} is not like {example}.") from None
+    if address not in part.addresses:
+        raise NeedsHuman(f"A {name} is never at address {text}: use one of {_legal(part)}.")
+    return address
+
+
+def create(name: str, bus: object, address: int | str | None, clock: Clock) -> Instrument:
     """An unopened instrument on an open bus of the kind its entry names. Raises `NeedsHuman`."""
     part = entry(name)
-    address = part.addresses[0] if address is None else address
-    if address not in part.addresses:
-        legal = ", ".join(f"0x{a:02x}" for a in part.addresses)
-        raise NeedsHuman(f"A {name} is never at address 0x{address:02x}: use one of {legal}.")
-    factory = getattr(import_module(part.module), part.factory)
-    instrument: Instrument = factory(bus, address, clock)
-    return instrument
+    factory: Callable[..., Instrument] = getattr(import_module(part.module), part.factory)
+    if address is None and part.addresses:
+        address = part.addresses[0]
+    if part.addresses and address not in part.addresses:
+        raise NeedsHuman(f"A {name} is never at address {address}: use one of {_legal(part)}.")
+    return factory(bus, address, clock)
+
+
+def _legal(part: Entry) -> str:
+    if part.bus == "i2c":
+        return ", ".join(f"0x{address:02x}" for address in part.addresses)
+    return f"{part.addresses[0]} to {part.addresses[-1]}"

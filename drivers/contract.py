@@ -18,6 +18,9 @@ class Clock(Protocol):
     def boottime_ns(self) -> int: ...
     def wait(self, seconds: float) -> None: ...
 
+    def wait_readable(self, fd: int, seconds: float) -> bool:
+        """True as soon as `fd` can be read, False after `seconds` without."""
+
 
 class Flag(IntFlag):
     """Quality flags of one sample, protocol §9."""

@@ -1,25 +1,32 @@
 """Simulated buses behind the configuration's own names: what runs on `i2c:1` of a board runs on these.
 
 - Every configured instrument finds its part at its address, in one world; parts on one bus share it.
+- Serial lines are real pseudo-terminals in a temporary folder, 1-Wire parts a folder of files.
 - A driver without a part here is refused: nothing pretends to be simulated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from agent.buses import bus_number
+from agent.buses import Bus, split
 from agent.errors import FixConfig
 from agent.settings import InstrumentSettings
 from drivers import catalogue
 from drivers.contract import Clock
 from drivers.errors import NeedsHuman
 from drivers.i2c import SharedBus
-from hardware_sim.bus import Part, VirtualI2C
-from hardware_sim.parts.bme280 import BME280
+from drivers.onewire import OneWire
+from drivers.serial_line import SerialLine
+from hardware_sim.bus import VirtualI2C
+from hardware_sim.parts import catalogue as parts
 from hardware_sim.parts.bme280_physics import World
-
-_PARTS: dict[str, Callable[[World, Clock], Part]] = {"bme280": BME280.in_world}
+from hardware_sim.pty_line import PtyLine, SerialPart
+from hardware_sim.shared_line import SharedLine
 
 
 class SimulatedBuses:
@@ -27,44 +34,47 @@ class SimulatedBuses:
 
     def __init__(self, instruments: Sequence[InstrumentSettings], world: World, clock: Clock) -> None:
         self._clock = clock
-        self._parts: dict[str, dict[int, Part]] = {}
-        self._open: dict[str, SharedBus] = {}
+        self._parts: dict[str, dict[Any, Any]] = {}
+        self._open: dict[str, Bus] = {}
+        self._closing = contextlib.ExitStack()
+        self.lines: dict[str, PtyLine] = {}
         for instrument in instruments:
-            parts = self._parts.setdefault(instrument.bus, {})
-            parts[_address(instrument)] = _part(instrument)(world, clock)
+            make = parts.maker(instrument.driver)
+            if make is None:
+                raise FixConfig(
+                    f"Instrument {instrument.name}: driver {instrument.driver!r} has no simulated part; "
+                    f"there are {', '.join(parts.known())}."
+                )
+            try:
+                address = catalogue.address_of(instrument.driver, instrument.address)
+            except NeedsHuman as error:
+                raise FixConfig(f"Instrument {instrument.name}: {error.sentence}") from None
+            self._parts.setdefault(instrument.bus, {})[address] = make(world, clock)
 
-    def get(self, bus: str) -> SharedBus:
-        name = f"simulated I2C bus {bus_number(bus)}"
+    def get(self, bus: str) -> Bus:
         if bus not in self._open:
-            self._open[bus] = SharedBus(VirtualI2C(self._parts.get(bus, {}), self._clock), name)
+            self._open[bus] = self._opened(*split(bus), self._parts.get(bus, {}))
         return self._open[bus]
 
     def close(self) -> None:
         for bus in self._open.values():
             bus.close()
+        self._closing.close()
 
+    def part(self, bus: str, address: int | str | None = None) -> Any:
+        """For fault scripts and tests: the part itself."""
+        return self._parts[bus][address]
 
-def _part(instrument: InstrumentSettings) -> Callable[[World, Clock], Part]:
-    try:
-        return _PARTS[instrument.driver]
-    except KeyError:
-        raise FixConfig(
-            f"Instrument {instrument.name}: driver {instrument.driver!r} has no simulated part; "
-            f"there are {', '.join(sorted(_PARTS))}."
-        ) from None
-
-
-def _address(instrument: InstrumentSettings) -> int:
-    try:
-        return int(instrument.address, 16) if instrument.address else _usual(instrument.driver)
-    except ValueError:
-        raise FixConfig(
-            f"Instrument {instrument.name}: address {instrument.address!r} is not like 0x76."
-        ) from None
-
-
-def _usual(driver: str) -> int:
-    try:
-        return catalogue.entry(driver).addresses[0]
-    except NeedsHuman as error:
-        raise FixConfig(error.sentence) from None
+    def _opened(self, kind: str, place: str, found: dict[Any, Any]) -> Bus:
+        if kind == "i2c":
+            return SharedBus(VirtualI2C(found, self._clock), f"simulated I2C bus {place}")
+        folder = Path(self._closing.enter_context(tempfile.TemporaryDirectory(prefix="fieldproof-sim-")))
+        if kind == "w1":
+            for address, chip in found.items():
+                chip.appear(folder / str(address))
+            return OneWire(folder)
+        part: SerialPart = SharedLine(found) if None not in found else found[None]
+        line = PtyLine(part, folder / Path(place).name)
+        self._closing.callback(line.close)
+        self.lines[f"{kind}:{place}"] = line
+        return SerialLine(str(line.path), self._clock)

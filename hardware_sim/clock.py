@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+import select
 import threading
+import time
 
 from agent.clock import SOURCE_NTP, Wall
+
+_ANSWER_S = 0.05
 
 
 class PacedClock:
@@ -47,6 +51,17 @@ class PacedClock:
 
     def wait(self, seconds: float) -> None:
         self.wait_until(self.boottime_ns() + round(seconds * 1e9), threading.Event())
+
+    def wait_readable(self, fd: int, seconds: float) -> bool:
+        """Real devices behind `fd` (a pseudo-terminal) answer in real time: they get at least 50 ms of it."""
+        began_s = time.monotonic()
+        readable = bool(select.select([fd], [], [], max(_ANSWER_S, seconds / self._speed))[0])
+        passed_s = seconds
+        if readable and not math.isinf(self._speed):
+            passed_s = min(seconds, (time.monotonic() - began_s) * self._speed)
+        with self._lock:
+            self._now_ns += 0 if readable and math.isinf(self._speed) else round(passed_s * 1e9)
+        return readable
 
     def wait_until(self, boottime_ns: int, stop: threading.Event) -> bool:
         left_s = (boottime_ns - self.boottime_ns()) / 1e9

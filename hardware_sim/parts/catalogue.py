@@ -1,0 +1,30 @@
+"""Which parts can be simulated, by the name of the driver that reads them.
+
+An I2C part is `make(world, clock)`, a serial one likewise; a 1-Wire part writes its files into a folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+_MAKERS = {
+    "bme280": ("hardware_sim.parts.bme280", "BME280.in_world"),
+}
+
+
+def known() -> tuple[str, ...]:
+    return tuple(sorted(_MAKERS))
+
+
+def maker(driver: str) -> Callable[..., Any] | None:
+    """`make(world, clock)` of the part that `driver` reads; None where there is no such part."""
+    if driver not in _MAKERS:
+        return None
+    module, place = _MAKERS[driver]
+    found: Any = import_module(module)
+    for name in place.split("."):
+        found = getattr(found, name)
+    make: Callable[..., Any] = found
+    return make
