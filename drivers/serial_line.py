@@ -10,7 +10,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +24,7 @@ from drivers.contract import Clock
 from drivers.errors import InstrumentGone, NeedsHuman
 
 _AT_ONCE = 4096
+_WRITE_S = 0.2  # a command fits the kernel's buffer: one that waits at all waits for a dead adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class SerialLine:
         try:
             port = self._opened(settings)
             yield Conversation(port, self.name, self._clock, until_ns, timeout_s)
-        except OSError as error:  # serial.SerialException is one
+        except (OSError, termios.error) as error:  # serial.SerialException is an OSError
             self._shut()
             raise _translated(error, self.name) from error
         except InstrumentGone:
@@ -81,16 +85,22 @@ class SerialLine:
         if self._port is not None and self._settings != settings:
             self._shut()
         if self._port is None:
-            self._port, self._settings = self._opener(self.name, settings), settings
+            try:
+                self._port, self._settings = self._opener(self.name, settings), settings
+            except ValueError as error:  # what pyserial says of a speed or a parity that cannot be set
+                raise NeedsHuman(
+                    f"{self.name} cannot do {settings}: {error}. Use another adapter."
+                ) from error
         return self._port
 
     def _shut(self) -> None:
         port, self._port = self._port, None
-        if port is not None:
-            try:
-                port.close()
-            except OSError:
-                return  # it was pulled out: there is nothing left to close
+        if port is None:
+            return
+        with contextlib.suppress(OSError):  # it was pulled out, or is no tty
+            fcntl.ioctl(port.fileno(), termios.TIOCNXCL)  # the mark stays as long as anybody holds the tty
+        with contextlib.suppress(OSError):
+            port.close()
 
 
 class Conversation:
@@ -101,6 +111,7 @@ class Conversation:
         self._until_ns, self._timeout_s = until_ns, timeout_s
 
     def write(self, data: bytes) -> None:
+        self.left_s()
         self._port.write(data)
 
     def forget(self) -> None:
@@ -153,14 +164,15 @@ def _pyserial(path: str, settings: LineSettings) -> Port:
         parity=settings.parity,
         stopbits=settings.stopbits,
         timeout=0,  # deadlines are ours: never block inside pyserial
-        write_timeout=2.0,
-        exclusive=True,
+        write_timeout=_WRITE_S,
+        exclusive=True,  # flock: against programs that lock too
     )
+    fcntl.ioctl(port.fileno(), termios.TIOCEXCL)  # against those that do not
     return port
 
 
-def _translated(error: OSError, name: str) -> InstrumentGone | NeedsHuman:
-    match error.errno:
+def _translated(error: BaseException, name: str) -> InstrumentGone | NeedsHuman:
+    match _errno(error):
         case errno.EACCES | errno.EPERM:
             return NeedsHuman(
                 f"{name} may not be opened by this user: add it to the group dialout "
@@ -170,7 +182,16 @@ def _translated(error: OSError, name: str) -> InstrumentGone | NeedsHuman:
             return InstrumentGone(f"{name} is not there: is it plugged in? See: ls /dev/serial/by-id/")
         case errno.EBUSY | errno.EAGAIN:
             return InstrumentGone(f"{name} is held by another program: end it, or see: fuser {name}")
-        case errno.ENOTTY:
+        case errno.ENOTTY | errno.EISDIR:
             return NeedsHuman(f"{name} is not a serial line: correct the bus in the configuration.")
         case _:
             return InstrumentGone(f"{name} failed ({error}): was it pulled out?")
+
+
+def _errno(error: BaseException | None) -> int | None:
+    """pyserial tells some failures in words only; the number is then in what it was handling."""
+    while error is not None:
+        if error.args and isinstance(error.args[0], int):
+            return error.args[0]
+        error = error.__context__
+    return None

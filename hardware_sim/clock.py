@@ -15,7 +15,9 @@ import time
 
 from agent.clock import SOURCE_NTP, Wall
 
-_ANSWER_S = 0.05
+# Listening to a real descriptor: at least so many steps of at least so much real time each.
+_STEPS, _STEP_REAL_S = 20, 0.005
+_HEARING_S = 0.01
 
 
 class PacedClock:
@@ -53,20 +55,30 @@ class PacedClock:
         self.wait_until(self.boottime_ns() + round(seconds * 1e9), threading.Event())
 
     def wait_readable(self, fd: int, seconds: float) -> bool:
-        """Real devices behind `fd` (a pseudo-terminal) answer in real time: they get at least 50 ms of it."""
-        began_s = time.monotonic()
-        readable = bool(select.select([fd], [], [], max(_ANSWER_S, seconds / self._speed))[0])
-        passed_s = seconds
-        if readable and not math.isinf(self._speed):
-            passed_s = min(seconds, (time.monotonic() - began_s) * self._speed)
-        with self._lock:
-            self._now_ns += 0 if readable and math.isinf(self._speed) else round(passed_s * 1e9)
-        return readable
+        """True as soon as `fd` can be read. Time passes in small steps meanwhile, for what is behind `fd` (a
+        pseudo-terminal) answers in real time and speaks by itself at its own instants of this clock."""
+        began_ns = self.boottime_ns()
+        count = max(_STEPS, math.ceil(seconds / self._speed / _STEP_REAL_S))
+        step_s = seconds / count
+        for number in range(count):
+            began_s = time.monotonic()
+            readable = bool(select.select([fd], [], [], max(_STEP_REAL_S, step_s / self._speed))[0])
+            passed_s = step_s
+            if readable:  # hearing costs time too, else a line that never falls silent would stop it
+                real_s = time.monotonic() - began_s
+                passed_s = min(step_s, _HEARING_S if math.isinf(self._speed) else real_s * self._speed)
+            self._pass(began_ns + round((number * step_s + passed_s) * 1e9))
+            if readable:
+                return True
+        return False
 
     def wait_until(self, boottime_ns: int, stop: threading.Event) -> bool:
         left_s = (boottime_ns - self.boottime_ns()) / 1e9
         if stop.wait(max(0.0, left_s / self._speed)):
             return False
+        self._pass(boottime_ns)
+        return True
+
+    def _pass(self, boottime_ns: int) -> None:
         with self._lock:
             self._now_ns = max(self._now_ns, boottime_ns)
-        return True

@@ -49,6 +49,7 @@ class PtyLine:
                 return
             self._master, self._slave = os.openpty()
             tty.setraw(self._slave)
+            os.set_blocking(self._master, False)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.unlink(missing_ok=True)
             self.path.symlink_to(os.ttyname(self._slave))
