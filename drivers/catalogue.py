@@ -35,6 +35,8 @@ _ENTRIES = {
     "bme280": Entry(
         "drivers.bme280", "BME280", "i2c", "Bosch BME280: temperature, pressure, humidity", (0x76, 0x77)
     ),
+    "scd30": Entry("drivers.scd30", "SCD30", "i2c", "Sensirion SCD30: CO2, temperature, humidity", (0x61,)),
+    "scd41": Entry("drivers.scd41", "SCD41", "i2c", "Sensirion SCD41: CO2, temperature, humidity", (0x62,)),
 }
 
 

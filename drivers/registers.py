@@ -1,4 +1,4 @@
-"""A part with 8-bit registers on a shared I2C bus, under one deadline at a time.
+"""A part on a shared I2C bus under one deadline at a time, and one with 8-bit registers.
 
 - `within(seconds)` starts a deadline; every later transfer and wait counts against it.
 - A spent deadline is `InstrumentGone`: after a hang nobody knows what the part is doing.
@@ -11,8 +11,8 @@ from drivers.errors import InstrumentGone
 from drivers.i2c import SharedBus
 
 
-class Registers:
-    """Register access to `address` on `bus`. `where` is for sentences."""
+class Addressed:
+    """A part at `address` on `bus`. `where` is for sentences."""
 
     def __init__(self, bus: SharedBus, address: int, clock: Clock) -> None:
         self.where = f"0x{address:02x} on {bus.name}"
@@ -38,6 +38,10 @@ class Registers:
 
     def wait(self, seconds: float) -> None:
         self._clock.wait(min(seconds, self.left_s()))
+
+
+class Registers(Addressed):
+    """Access to 8-bit registers."""
 
     def read(self, register: int, length: int) -> bytes:
         """`length` registers from `register` on, in one transaction (repeated start)."""

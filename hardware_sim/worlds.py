@@ -47,10 +47,13 @@ class ClimateWorld:
             _STANDARD_PRESSURE_PA - 1_800.0 * front + 100.0 * math.cos(2 * (day - 2 * math.pi * 10 / 24))
         )
         humidity = 100.0 * _saturation(dew_point) / _saturation(temperature) + 0.1 * noise[2]
+        # On still nights what plants and soils breathe out stays near the ground, most at 2 h and in a high.
+        still = max(0.0, math.cos(day - 2 * math.pi * 2 / 24)) ** 2 * (1.0 - 0.5 * front)
         return {
             "temperature_degC": temperature,
             "pressure_Pa": pressure + 2.0 * noise[1],
             "humidity_pctRH": min(max(humidity, 0.0), 100.0),
+            "co2_ppm": 425.0 + 40.0 * still + 0.5 * noise[2],
         }
 
     def _noise(self, boottime_ns: int) -> tuple[float, float, float]:

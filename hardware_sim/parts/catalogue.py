@@ -11,6 +11,8 @@ from typing import Any
 
 _MAKERS = {
     "bme280": ("hardware_sim.parts.bme280", "BME280.in_world"),
+    "scd30": ("hardware_sim.parts.scd30", "SCD30"),
+    "scd41": ("hardware_sim.parts.scd41", "SCD41"),
 }
 
 
