@@ -134,12 +134,19 @@ class Conversation:
 
     def some(self) -> bytes:
         """What has come in, at least one byte. Raises `InstrumentGone` at the deadline."""
-        while True:
-            if self._clock.wait_readable(self._port.fileno(), self.left_s()):
-                data = self._port.read(_AT_ONCE)
-                if not data:  # readable and empty: the other end is gone
-                    raise OSError(errno.EIO, "the line was closed")
-                return data
+        while not (data := self.heard(self.left_s())):
+            pass
+        return data
+
+    def heard(self, within_s: float) -> bytes:
+        """What has come in, nothing after `within_s` of silence: for instruments that pause between messages.
+        Raises `InstrumentGone` at the deadline."""
+        if not self._clock.wait_readable(self._port.fileno(), min(within_s, self.left_s())):
+            return b""
+        data = self._port.read(_AT_ONCE)
+        if not data:  # readable and empty: the other end is gone
+            raise OSError(errno.EIO, "the line was closed")
+        return data
 
     def exactly(self, count: int) -> bytes:
         """The next `count` bytes; for instruments that speak only when asked."""
