@@ -17,6 +17,10 @@ from drivers.serial_line import Conversation
 NOT_YET, NEVER = None, 0
 
 
+class Garbled(InstrumentGone):
+    """Something speaks on the line, but nothing whole came in."""
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """How frames of one kind look.
@@ -88,7 +92,8 @@ class Frames:
 
 
 def next_frame(line: Conversation, frames: Frames, what: str) -> bytes:
-    """The first frame that comes in from now on. Raises `InstrumentGone` at the line's deadline.
+    """The first frame that comes in from now on. Raises `InstrumentGone` at the line's deadline; `Garbled`
+    if it was not silent.
 
     Frames that came in behind it are dropped: for a sensor that repeats itself. `what` is for the sentence.
     """
@@ -99,7 +104,7 @@ def next_frame(line: Conversation, frames: Frames, what: str) -> bytes:
         except InstrumentGone as gone:
             if frames.skipped == skipped:
                 raise
-            raise InstrumentGone(
+            raise Garbled(
                 f"{gone.sentence} It sent {frames.skipped - skipped} bytes that are not of {what}: "
                 "is it the right driver for this line?"
             ) from gone

@@ -11,6 +11,8 @@ import math
 import random
 from collections.abc import Mapping
 
+from hardware_sim.worlds_particles import particles
+
 _DAY_S = 86_400.0
 _STANDARD_PRESSURE_PA = 101_325.0
 
@@ -53,6 +55,7 @@ class ClimateWorld:
             "temperature_degC": temperature,
             "pressure_Pa": pressure + 2.0 * noise[1],
             "humidity_pctRH": min(max(humidity, 0.0), 100.0),
+            **particles(day, front, noise[1]),
             "co2_ppm": 425.0 + 40.0 * still + 0.5 * noise[2],
         }
 
