@@ -37,6 +37,11 @@ _ENTRIES = {
     ),
     "scd30": Entry("drivers.scd30", "SCD30", "i2c", "Sensirion SCD30: CO2, temperature, humidity", (0x61,)),
     "scd41": Entry("drivers.scd41", "SCD41", "i2c", "Sensirion SCD41: CO2, temperature, humidity", (0x62,)),
+    "ds18b20": Entry("drivers.ds18b20", "DS18B20", "w1", "Maxim DS18B20: temperature"),
+    "pms5003": Entry("drivers.pms5003", "PMS5003", "serial", "Plantower PMS5003: PM1, PM2.5, PM10"),
+    "pms7003": Entry("drivers.pms5003", "PMS7003", "serial", "Plantower PMS7003: PM1, PM2.5, PM10"),
+    "sds011": Entry("drivers.sds011", "SDS011", "serial", "Nova SDS011: PM2.5, PM10"),
+    "sps30": Entry("drivers.sps30", "SPS30", "serial", "Sensirion SPS30: PM1, PM2.5, PM10"),
 }
 
 

@@ -20,9 +20,9 @@ from drivers import catalogue
 from drivers.contract import Clock
 from drivers.errors import NeedsHuman
 from drivers.i2c import SharedBus
-from drivers.onewire import OneWire
 from drivers.serial_line import SerialLine
 from hardware_sim.bus import VirtualI2C
+from hardware_sim.onewire_folder import SimulatedOneWire
 from hardware_sim.parts import catalogue as parts
 from hardware_sim.parts.bme280_physics import World
 from hardware_sim.pty_line import PtyLine, SerialPart
@@ -70,9 +70,7 @@ class SimulatedBuses:
             return SharedBus(VirtualI2C(found, self._clock), f"simulated I2C bus {place}")
         folder = Path(self._closing.enter_context(tempfile.TemporaryDirectory(prefix="fieldproof-sim-")))
         if kind == "w1":
-            for address, chip in found.items():
-                chip.appear(folder / str(address))
-            return OneWire(folder)
+            return SimulatedOneWire(folder, found)
         part: SerialPart = SharedLine(found) if None not in found else found[None]
         line = PtyLine(part, folder / Path(place).name)
         self._closing.callback(line.close)
