@@ -64,6 +64,14 @@ class Frames:
         self._held = data[at:]
         return found
 
+    def silence(self) -> list[bytes]:
+        """The line pauses: what is unfinished is no frame, but a whole one may have begun inside it."""
+        found: list[bytes] = []
+        while self._held:
+            self._held, self.skipped = self._held[1:], self.skipped + 1
+            found += self.feed(b"")
+        return found
+
     def forget(self) -> None:
         """Drop an unfinished frame."""
         self._held = b""

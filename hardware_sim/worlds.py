@@ -12,6 +12,7 @@ import random
 from collections.abc import Mapping
 
 from hardware_sim.worlds_particles import particles
+from hardware_sim.worlds_place import place
 
 _DAY_S = 86_400.0
 _STANDARD_PRESSURE_PA = 101_325.0
@@ -27,6 +28,7 @@ class ClimateWorld:
     def __init__(self, seed: int, origin_ns: int = 0) -> None:
         self.origin_ns = origin_ns
         self._seed = seed
+        self._place = place(seed)
         rng = random.Random(seed)
         self._mean_degC = rng.uniform(8.0, 16.0)
         self._swing_degC = rng.uniform(3.0, 7.0)
@@ -56,6 +58,7 @@ class ClimateWorld:
             "pressure_Pa": pressure + 2.0 * noise[1],
             "humidity_pctRH": min(max(humidity, 0.0), 100.0),
             **particles(day, front, noise[1]),
+            **self._place,
             "co2_ppm": 425.0 + 40.0 * still + 0.5 * noise[2],
         }
 

@@ -11,9 +11,12 @@ from typing import Any
 
 _MAKERS = {
     "bme280": ("hardware_sim.parts.bme280", "BME280.in_world"),
+    "mhz19b": ("hardware_sim.parts.mhz19b", "MHZ19B"),
+    "senseair-s8": ("hardware_sim.parts.senseair_s8", "SenseAirS8"),
     "ds18b20": ("hardware_sim.parts.ds18b20", "DS18B20"),
     "scd30": ("hardware_sim.parts.scd30", "SCD30"),
     "scd41": ("hardware_sim.parts.scd41", "SCD41"),
+    "gnss": ("hardware_sim.parts.gnss", "GNSS"),
     "pms5003": ("hardware_sim.parts.pms5003", "PMS5003"),
     "pms7003": ("hardware_sim.parts.pms5003", "PMS5003"),
     "sds011": ("hardware_sim.parts.sds011", "SDS011"),
