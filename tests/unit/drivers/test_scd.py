@@ -407,7 +407,7 @@ def test_every_disturbed_transaction_of_read_is_noticed_or_the_value_is_true(kin
         assert rig.clock.boottime_ns() - started_ns < 25 * S
     print(f"\n{kind.name} read: {dict(counts)}")
     assert counts["RetryNow"] >= 72  # every flipped bit of the data itself
-    assert counts["harmless"] <= 2 * (READS + len(FAULTS))
+    assert counts["harmless"] == 2  # a short read where nothing is read
 
 
 def test_one_missed_acknowledge_is_retried_and_silence_is_gone(kind):

@@ -13,7 +13,9 @@ HEADER = '"date","Temperature","Humidity","Light","CO2","HumidityRatio","Occupan
 
 def test_outdoor_co2_gathers_at_night_and_stays_outdoor():
     for seed in range(5):
-        days = [[ClimateWorld(seed).at((24 * day + h) * HOUR)["co2_ppm"] for h in (2, 14)] for day in range(30)]
+        days = [
+            [ClimateWorld(seed).at((24 * day + h) * HOUR)["co2_ppm"] for h in (2, 14)] for day in range(30)
+        ]
         assert all(420 < day < night < 500 for night, day in days)
         assert all(day == pytest.approx(425.0, abs=0.6) for _, day in days)
 
