@@ -66,8 +66,9 @@ class PacedClock:
             passed_s = step_s
             if readable:  # hearing costs time too, else a line that never falls silent would stop it
                 real_s = time.monotonic() - began_s
-                passed_s = min(step_s, _HEARING_S if math.isinf(self._speed) else real_s * self._speed)
-            self._pass(began_ns + round((number * step_s + passed_s) * 1e9))
+                passed_s = _HEARING_S if math.isinf(self._speed) else real_s * self._speed
+                passed_s = min(passed_s, max(step_s, _HEARING_S))
+            self._pass(began_ns + round(min(number * step_s + passed_s, seconds) * 1e9))
             if readable:
                 return True
         return False
