@@ -1,6 +1,6 @@
 """Virtual u-blox M8 receiver, seen from its serial pins: NMEA and UBX at 1 Hz.
 
-Reference: u-blox 8/M8 receiver description UBX-13003221 (§31 NMEA, §32 UBX). Written from it, not from drivers.
+Reference: u-blox 8/M8 receiver description UBX-13003221 (§31 NMEA, §32 UBX). Written from it alone.
 
 - Once per second of UTC, a little after it: GNRMC, GNGGA, GNGSA, then NAV-PVT. Seconds nobody had time for
   are left out: a line has no memory.
@@ -78,10 +78,10 @@ class GNSS:
             return b""
         if self._on_since_ns is None:
             self._on_since_ns = now_ns
+        has_fix = self._has_fix(values, now_ns, self._on_since_ns)
         if second == self._told_s:
             return b""
         self._told_s = second
-        has_fix = self._has_fix(values, now_ns, self._on_since_ns)
         utc = datetime.fromtimestamp(second, UTC) + timedelta(weeks=self._weeks_off)
         if not has_fix:
             return _nmea(utc if self._fixed else None, None) + _pvt(utc if self._fixed else None, None)

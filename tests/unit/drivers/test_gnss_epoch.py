@@ -33,7 +33,15 @@ def burst(time: str = "171926.00", date: str = "180327", status: str = "A", qual
 
 
 def pvt(**said: int | float) -> bytes:
-    fields = {"iTOW": 1, "year": 2027, "month": 3, "day": 18, "hour": 17, "min": 19, "second": 26}
+    fields: dict[str, int | float] = {
+        "iTOW": 1,
+        "year": 2027,
+        "month": 3,
+        "day": 18,
+        "hour": 17,
+        "min": 19,
+        "second": 26,
+    }
     fields |= {"validDate": 1, "validTime": 1, "fullyResolved": 1, "tAcc": 25, "fixType": 3, "gnssFixOk": 1}
     fields |= {"numSV": 11, "lat": 44.0690, "lon": -121.3142, "hMSL": 1147_200, "hAcc": 2_100}
     return bytes(UBXMessage("NAV", "NAV-PVT", GET, **(fields | said)).serialize())

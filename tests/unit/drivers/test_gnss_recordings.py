@@ -63,7 +63,11 @@ EXPECTED: dict[str, tuple[int, int, dict[str, int]]] = {
     "ublox-zed-f9p_hpg1.11": (0, 0, {}),  # no .chk stored
 }
 # Where gpsd has fewer fixes: moments reported without a time, or not at all because the log is cut behind.
-UNTIMED, CUT, NO_CHK = "gpsd has this place, not with this time", "nothing follows for gpsd to end the moment with", "no .chk"
+UNTIMED, CUT, NO_CHK = (
+    "gpsd has this place, not with this time",
+    "nothing follows for gpsd to end the moment with",
+    "no .chk",
+)
 
 
 OLD = {"april6_2019", "bt451", "firefly-II", "garmin-10x", "garmin48", "mtk-3301"}
@@ -219,7 +223,7 @@ def _count(data: bytes) -> tuple[int, int]:
     nmea = ubx = at = 0
     while at < len(data):
         if data[at : at + 2] == b"\xb5\x62" and len(data) >= at + 6:
-            key, length = tuple(data[at + 2 : at + 4]), int.from_bytes(data[at + 4 : at + 6], "little")
+            key, length = (data[at + 2], data[at + 3]), int.from_bytes(data[at + 4 : at + 6], "little")
             right = used.get(key) == length or (key == (0x0A, 4) and length % 30 == 10)
             frame = data[at : at + 8 + length]
             if right and len(frame) == 8 + length and isvalid_checksum(frame):
