@@ -20,7 +20,7 @@ from datetime import datetime
 from drivers import ubx
 from drivers.contract import Clock, Identity, Quantity, Sample
 from drivers.errors import DriverError, DropSample, InstrumentGone, RetryLater
-from drivers.gnss_epoch import RELEASED, Epoch, Stream
+from drivers.gnss_epoch import NO_FIX, RELEASED, Epoch, Stream
 from drivers.gnss_time import UtcSource
 from drivers.serial_line import Conversation, LineSettings, SerialLine
 
@@ -138,7 +138,10 @@ class GNSS:
 
     def _no_position(self, epoch: Epoch) -> DriverError:
         why = epoch.refused or (f"position is {epoch.fix.kind.value}" if epoch.fix else "no position")
-        sentence = f"The GNSS receiver at {self._line.name} has no position ({why}): does it see the sky?"
+        hint = (
+            "does it see the sky?" if why == NO_FIX else "if that lasts, restart it or update its firmware."
+        )
+        sentence = f"The GNSS receiver at {self._line.name} has no position ({why}): {hint}"
         return DropSample(sentence) if self._has_had_a_fix else RetryLater(sentence, _COLD_S)
 
 

@@ -28,6 +28,7 @@ _ROLLOVER_NS = 1024 * 7 * 86_400 * 10**9
 # One standard deviation of a range: GPS SPS performance standard 2020 (3.9 m from space), rounded up.
 _RANGE_ERROR_M = 5.0
 _FOR_3D = 4
+NO_FIX = "no valid fix"
 _LONGEST = max(nmea.LONGEST, ubx.LONGEST)
 
 
@@ -198,7 +199,7 @@ def _utc_ns(said: Message) -> int | None:
 
 def _refusal(said: Message, utc_ns: int | None, earliest_ns: int) -> str:
     if not said.valid:
-        return "no valid fix"
+        return NO_FIX
     if said.nonsense:
         return said.nonsense
     if utc_ns is not None and not 0 <= utc_ns - earliest_ns < _ROLLOVER_NS:
