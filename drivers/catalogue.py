@@ -45,6 +45,11 @@ _ENTRIES = {
     "pms7003": Entry("drivers.pms5003", "PMS7003", "serial", "Plantower PMS7003: PM1, PM2.5, PM10"),
     "sds011": Entry("drivers.sds011", "SDS011", "serial", "Nova SDS011: PM2.5, PM10"),
     "sps30": Entry("drivers.sps30", "SPS30", "serial", "Sensirion SPS30: PM1, PM2.5, PM10"),
+    "ezo-ph": Entry("drivers.ezo", "ph", "serial", "Atlas Scientific EZO-pH: pH of water"),
+    "ezo-ec": Entry("drivers.ezo", "ec", "serial", "Atlas Scientific EZO-EC: conductivity of water"),
+    "ezo-do": Entry("drivers.ezo", "do", "serial", "Atlas Scientific EZO-DO: oxygen in water"),
+    "ezo-rtd": Entry("drivers.ezo", "rtd", "serial", "Atlas Scientific EZO-RTD: temperature"),
+    "gmc320": Entry("drivers.gmc320", "GMC320", "serial", "GQ GMC-320: radiation, counts per minute"),
 }
 
 

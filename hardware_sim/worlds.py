@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from hardware_sim.worlds_particles import particles
 from hardware_sim.worlds_place import place
+from hardware_sim.worlds_water import counts_per_minute, water
 
 _DAY_S = 86_400.0
 _STANDARD_PRESSURE_PA = 101_325.0
@@ -59,6 +60,8 @@ class ClimateWorld:
             "humidity_pctRH": min(max(humidity, 0.0), 100.0),
             **particles(day, front, noise[1]),
             **self._place,
+            **water(day, temperature, front, noise[0]),
+            "cpm": counts_per_minute(front),
             "co2_ppm": 425.0 + 40.0 * still + 0.5 * noise[2],
         }
 

@@ -21,6 +21,11 @@ _MAKERS = {
     "pms7003": ("hardware_sim.parts.pms5003", "PMS5003"),
     "sds011": ("hardware_sim.parts.sds011", "SDS011"),
     "sps30": ("hardware_sim.parts.sps30", "SPS30"),
+    "ezo-ph": ("hardware_sim.parts.ezo", "PH"),
+    "ezo-ec": ("hardware_sim.parts.ezo", "EC"),
+    "ezo-do": ("hardware_sim.parts.ezo", "DO"),
+    "ezo-rtd": ("hardware_sim.parts.ezo", "RTD"),
+    "gmc320": ("hardware_sim.parts.gmc320", "GMC320"),
 }
 
 
