@@ -305,6 +305,6 @@ class Journal:
         ).fetchone()
         return int(row[0])
 
-    def drop_unreceipted(self, log_id: int) -> None:
-        """Forget the bytes of a closed log's proofs whose readings were sealed again."""
-        self._db.execute("UPDATE proofs SET data = NULL WHERE log_id = ? AND receipted_s IS NULL", (log_id,))
+    def drop_bytes(self, log_id: int, seq: int) -> None:
+        """Forget the bytes of a proof whose readings were sealed again in another log."""
+        self._db.execute("UPDATE proofs SET data = NULL WHERE log_id = ? AND seq = ?", (log_id, seq))

@@ -67,5 +67,4 @@ def _start_over(
 ) -> Outcome:
     journal.start_log(random(LOG_BYTES), Predecessor(receipt.log, receipt.head_hash, reason))
     sealer.reseal(journal, old)
-    journal.drop_unreceipted(old.id)
     return Outcome(0, new_log_because=reason)
