@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
+from paho.mqtt import client as mqtt
 
 from agent import control, membership
 from agent.errors import TryAgain
@@ -90,8 +92,19 @@ class Field:
         return process
 
     def start_gateway(self) -> subprocess.Popen[bytes]:
+        """Returns when its first beacon is at the broker."""
         program = Path(sys.executable).with_name("fieldproof-gateway")
-        return self.spawn("gateway", [str(program), "listen", "--dir", str(self.gateway)])
+        process = self.spawn("gateway", [str(program), "listen", "--dir", str(self.gateway)])
+        heard = threading.Event()
+        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+        client.on_message = lambda *_: heard.set()
+        client.connect("127.0.0.1", self.port)
+        client.loop_start()
+        client.subscribe(wire.beacon_topic(NETWORK))
+        until(heard.is_set, 20, "the gateway's beacon")
+        client.disconnect()
+        client.loop_stop()
+        return process
 
     def start_agent(self) -> subprocess.Popen[bytes]:
         settings = self.folder / "settings.pickle"
