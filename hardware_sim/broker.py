@@ -16,7 +16,7 @@ from asyncio import StreamReader, StreamWriter
 
 from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
 from amqtt.broker import Broker
-from amqtt.errors import AMQTTError
+from amqtt.errors import BrokerError
 from amqtt.plugins.base import BaseAuthPlugin
 from amqtt.session import Session
 
@@ -87,7 +87,7 @@ async def _serve(port: int) -> None:
     broker = HonestBroker({"listeners": {"default": listener}, "plugins": plugins})
     try:
         await broker.start()
-    except (AMQTTError, OSError) as error:
+    except (BrokerError, OSError) as error:
         raise TryAgain(f"The broker cannot listen on 127.0.0.1:{port}: {error}.") from None
     await stop.wait()
     await broker.shutdown()
