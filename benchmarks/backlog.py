@@ -90,7 +90,9 @@ def fill(
         journal.commit()
 
 
-def sealed(path: Path, signer: Signer, count: int, readings_per_proof: int, beacon_hash: bytes) -> list[bytes]:
+def sealed(
+    path: Path, signer: Signer, count: int, readings_per_proof: int, beacon_hash: bytes
+) -> list[bytes]:
     """The proofs of `count` readings, in order; the journal stays at `path`."""
     journal = open_journal(path, device_id(signer.public_key), BOOT_ID).journal
     fill(journal, signer, count, readings_per_proof, beacon_hash)

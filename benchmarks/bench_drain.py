@@ -1,8 +1,9 @@
-"""How fast a backlog drains: 100,000 readings, sealed offline at 60 per proof, to a real gateway process over a
-real mosquitto, all on this machine.
+"""How fast a backlog drains: 100,000 readings, sealed offline at 60 per proof, over a real mosquitto to a real
+gateway process, all on this machine.
 
-From the agent's CONNACK to the moment the last proof is receipted in its journal, SYNC_GRACE_S included. The
-backlog was sealed without hearing a beacon of this gateway: each proof gets a verdict, as after a long outage.
+From the agent's CONNACK to the moment the last proof is receipted in its journal, the two seconds in which it
+waits for a retained receipt included. The proofs name a beacon that the gateway never gave: each gets a verdict,
+the costlier case.
 """
 
 from __future__ import annotations

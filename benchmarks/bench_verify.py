@@ -3,8 +3,8 @@
 - raw: `nacl.bindings.crypto_sign_open` over signature and signed bytes.
 - steps 4.1-4.7: message to verdict (inflate, parse, key, signature, audience, chain) against memory.
 - whole verification: the same with the payload and every annotation.
-- gateway service: what `fieldproof-gateway listen` does with a batch of 256 messages, SQLite commit with fsync
-  and signed receipt included.
+- gateway service: what `fieldproof-gateway listen` does with a batch of 256 messages, with SQLite's commit, its
+  fsync and the signed receipt.
 CPU-bound in one thread; wall time; best of three.
 """
 
@@ -90,7 +90,8 @@ def rates(network: Field, readings_per_proof: int) -> dict[str, float]:
     heads = [None, *(Head(proof.claims.log, proof.claims.seq, proof.hash) for proof in opened)]
     key = network.signer.public_key
     worlds = [
-        Memory(DeviceRecord(network.device, key, head, 1 if head else 0), {heard.hash: heard}) for head in heads
+        Memory(DeviceRecord(network.device, key, head, 1 if head else 0), {heard.hash: heard})
+        for head in heads
     ]
     signed = [signature_input(proof.signed) for proof in opened]
     now_s = time.time()

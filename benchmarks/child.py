@@ -1,4 +1,4 @@
-"""The measured process: `python -m benchmarks.child agent|naive|polite …`, with a BME280 of registers on a virtual bus.
+"""The measured process: `python -m benchmarks.child agent|naive|polite …`, with a virtual BME280.
 
 - `agent`: the daemon's own `serve` over the daemon's own node; only the buses are simulated. It is not under
   the command line's or pydantic's weight, as the daemon is not.
@@ -86,7 +86,7 @@ def naive(what: str, report: Path, host: str, port: str, interval_s: str) -> Non
     from benchmarks import naive as peer
 
     if what == "polite":
-        peer.Adafruit_BME280_I2C = in_normal_mode
+        peer.Adafruit_BME280_I2C = in_normal_mode  # type: ignore[attr-defined] # imported there
     peer.run(metered_bus(report), host, int(port), float(interval_s), f"station/{what}")
 
 
@@ -100,4 +100,6 @@ def in_normal_mode(i2c: object, address: int) -> object:
 
 if __name__ == "__main__":
     what, report, *rest = sys.argv[1:]
-    sys.exit(agent(Path(report), Path(rest[0])) if what == "agent" else naive(what, Path(report), *rest))
+    if what == "agent":
+        sys.exit(agent(Path(report), Path(rest[0])))
+    naive(what, Path(report), *rest)

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import structlog
 from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 
 from agent import control, membership
 from agent.errors import TryAgain
@@ -45,7 +46,7 @@ from proof.keys import SeedSigner, Signer, device_id
 ROOT = Path(__file__).resolve().parent.parent
 NETWORK = "bench"
 BUILD = ROOT / "build"
-_MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 def until(condition: Callable[[], object], deadline_s: float, what: str) -> None:
@@ -80,14 +81,14 @@ class Field:
         return device_id(self.signer.public_key)
 
     def start_broker(self) -> subprocess.Popen[bytes]:
-        if _MOSQUITTO is None:
+        if MOSQUITTO is None:
             raise SystemExit("This benchmark needs mosquitto: install the Debian package `mosquitto`.")
         config = self.folder / "mosquitto.conf"
         config.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n"
             f"max_inflight_messages 0\nset_tcp_nodelay true\nlog_dest none\n"
         )
-        process = self.spawn("mosquitto", [_MOSQUITTO, "-c", str(config)])
+        process = self.spawn("mosquitto", [MOSQUITTO, "-c", str(config)])
         until(self._listens, 10, "mosquitto")
         return process
 
@@ -96,7 +97,7 @@ class Field:
         program = Path(sys.executable).with_name("fieldproof-gateway")
         process = self.spawn("gateway", [str(program), "listen", "--dir", str(self.gateway)])
         heard = threading.Event()
-        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+        client = mqtt.Client(CallbackAPIVersion.VERSION2)
         client.on_message = lambda *_: heard.set()
         client.connect("127.0.0.1", self.port)
         client.loop_start()
@@ -197,8 +198,8 @@ def service_of(folder: Path, gateway: SeedSigner, *, new: bool = False) -> tuple
     """The gateway's service over the ledger in `folder`."""
     make = Store.create if new else Store.open
     store = make(folder / gateway_folder.LEDGER, NETWORK, "test", device_id(gateway.public_key))
-    ledger = Ledger(store, NETWORK, "test")
-    return Service(ledger, Register(store), Network(NETWORK, "test", {}), gateway, time.time, os.urandom), store
+    ledger, network = Ledger(store, NETWORK, "test"), Network(NETWORK, "test", {})
+    return Service(ledger, Register(store), network, gateway, time.time, os.urandom), store
 
 
 def _join(folder: Path, gateway: SeedSigner, signer: Signer, broker: str) -> Joined:
