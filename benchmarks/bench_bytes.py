@@ -1,8 +1,8 @@
 """Bytes on the wire per reading of three values, on the recorded day 2018-07-09, beside JSON per reading.
 
 Whole signed objects with every claim, a beacon's hash in each, the descriptor in the first, as messages of
-§7.3 (zlib with the preset dictionary); see `bytes_per_reading.py`. MQTT 5 adds a PUBLISH header with topic and
-content type per message, shown by itself; TCP and TLS are not counted, nor the receipts that come back.
+§7.3 (zlib with the preset dictionary); see `bytes_per_reading.py`. MQTT 5 adds a PUBLISH header with topic
+and content type to each message, shown by itself; TCP, TLS and the receipts that come back are not counted.
 """
 
 from __future__ import annotations

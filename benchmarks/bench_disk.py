@@ -1,7 +1,7 @@
 """Bytes and syncs that reach the storage device per reading, beside a plain INSERT of the same record.
 
 1,800 readings, each appended in a transaction of its own; the agent also seals a proof every 60 and accepts
-its receipt. `write_bytes` of the process (so whole pages, WAL, checkpoints, the last one included), on the file
+its receipt. `write_bytes` of the process (whole pages, WAL, checkpoints, the last one included), on the file
 system of the checkout. Syncs are counted by strace where that is installed.
 """
 

@@ -3,8 +3,8 @@
 - raw: `nacl.bindings.crypto_sign_open` over signature and signed bytes.
 - steps 4.1-4.7: message to verdict (inflate, parse, key, signature, audience, chain) against memory.
 - whole verification: the same with the payload and every annotation.
-- gateway service: what `fieldproof-gateway listen` does with a batch of 256 messages, with SQLite's commit, its
-  fsync and the signed receipt.
+- gateway service: what `fieldproof-gateway listen` does with batches of 256 messages, SQLite's commit with its
+  fsync and the signed receipt included.
 CPU-bound in one thread; wall time; best of three.
 """
 

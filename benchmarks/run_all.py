@@ -29,8 +29,8 @@ BENCHMARKS = {
 _INTRODUCTION = """\
 # Benchmarks
 
-Written by `make bench`; the README quotes it. Each figure stands beside a peer measured in the same run, or is an
-absolute of this machine. Aims are the project's own; a missed one is said so. Every section is one program,
+Written by `make bench`; the README quotes it. Each figure stands beside a peer measured in the same run, or is
+an absolute of this machine. Aims are the project's own; a missed one is said so. Every section is one program,
 `python -m benchmarks.<name>`, whose first lines are repeated here.
 """
 
@@ -43,7 +43,7 @@ def main() -> int:
         began_s = time.monotonic()
         figures: list[Figure] = module.measure()
         print(f"{table(figures)}\n({time.monotonic() - began_s:.0f} s)", flush=True)
-        sections.append(f"## {title} (`{name}`)\n\n{module.__doc__.strip()}\n\n{table(figures)}\n")
+        sections.append(f"## {title} (`{name}`)\n\n{(module.__doc__ or '').strip()}\n\n{table(figures)}\n")
         missed += [
             f"- {title}: {cells[0]}, {cells[1]}, aim {cells[2]}"
             for figure in figures
