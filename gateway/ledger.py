@@ -225,6 +225,9 @@ class Ledger:
                 *(bool(claims.gaps), outcome.received_at_s, proof.data, row.id),
             ),
         )
+        if len(claims.freshness) == 2:
+            sql = "UPDATE challenge SET answered_s = ? WHERE nonce = ? AND device = ? AND answered_s IS NULL"
+            self._store.run(sql, (outcome.received_at_s, claims.freshness[1], row.id))
         for gap in claims.gaps:
             values = (gap.first_seq, gap.last_seq, gap.first_hash, gap.last_hash, gap.reason)
             sql = "INSERT OR IGNORE INTO gap VALUES (?, ?, ?, ?, ?, ?, ?)"

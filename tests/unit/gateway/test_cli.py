@@ -182,3 +182,19 @@ def test_a_damaged_ledger_is_one_sentence_and_stays_as_it_is(run, made):
     before = path.read_bytes()
     refused(run("devices", "--dir", made), "ledger.db", "restore it from your copy")
     assert path.read_bytes() == before
+
+
+def test_revoke_and_restore_are_seen_in_the_list(run, made):
+    device = filled(made)
+    for command, revoked in (("revoke", True), ("restore", False)):
+        assert run(command, device.id.removeprefix("did:key:"), "--dir", made) == (0, "", "")
+        (line,) = json.loads(run("devices", "--dir", made, "--json")[1])
+        assert line["revoked"] is revoked
+    refused(run("revoke", "z6Mkwrong", "--dir", made), "devices` lists them")
+
+
+def test_a_challenge_nobody_answers_ends_with_a_sentence(run, made):
+    device = filled(made)
+    code, out, err = run("challenge", device.id, "--dir", made, "--deadline-s", 1)
+    assert (code, out) == (1, "")
+    assert "No answer" in err

@@ -1,0 +1,74 @@
+"""What people read: the list of devices, and what an evidence bundle shows, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.table import Table
+
+from gateway.register import DeviceLine
+from proof.bundle import Finding
+from proof.keys import multibase_part
+
+
+def table(lines: list[DeviceLine]) -> Table:
+    shown = Table(
+        "device", "owner", "enrolled", "head", "proofs", "readings", "last accepted", "held", "verdicts"
+    )
+    for line in lines:
+        verdicts = ", ".join(f"{code} {count}" for code, count in sorted(line.verdicts.items()))
+        shown.add_row(
+            multibase_part(line.device) + " SUSPENDED" * line.suspended + " REVOKED" * line.revoked,
+            line.owner,
+            _iso(line.enrolled_s),
+            *map(str, (line.head_seq, line.proofs, line.readings)),
+            _iso(line.received_s) if line.received_s else "never",
+            str(line.held),
+            verdicts,
+        )
+    return shown
+
+
+def as_json(line: DeviceLine) -> dict[str, Any]:
+    return asdict(line) | {"suspended": bool(line.suspended), "revoked": bool(line.revoked)}
+
+
+def sentences(finding: Finding) -> Iterator[str]:
+    """What a bundle shows, line by line."""
+    kind = "a SIMULATED device" if finding.simulated else "a device"
+    yield f"Signed by {finding.device},"
+    yield f"  {kind} of network {finding.network!r}, key kept in: {finding.key_class}."
+    yield (
+        f"{finding.proofs} proofs (seq {finding.first_seq} to {finding.last_seq}) with {finding.readings} "
+        "readings; every signature and link of the chain fits."
+    )
+    yield f"Signed after:  {_time(finding.signed_after_s, 'nothing shows it, there is no beacon in it')}"
+    yield f"Signed before: {_time(finding.signed_before_s, 'nothing shows it, no receipt covers all')}"
+    yield f"A gateway confirmed proofs up to seq {finding.receipted_seq}."
+    for instrument in finding.instruments:
+        certificate = "with" if instrument.calibration_hash else "without"
+        yield (
+            f"Instrument {instrument.name}: {instrument.model} on {instrument.bus}, "
+            f"{instrument.serial_kind} {instrument.serial}, {certificate} calibration certificate"
+        )
+        for quantity in instrument.quantities:
+            yield (
+                f"  {quantity.name} in {quantity.unit}, resolution {quantity.resolution:g}, "
+                f"standard uncertainty {quantity.uncertainty:g}"
+            )
+    missing = [f"seq {gap.first_seq} to {gap.last_seq} ({gap.reason})" for gap in finding.gaps]
+    yield f"Proofs the device declared lost: {', '.join(missing) or 'none'}."
+    yield f"Samples the device declared lost: {finding.lost or 'none'}."
+    flagged = [f"{code} {count}" for code, count in finding.flags]
+    yield f"Readings flagged: {', '.join(flagged) or 'none'}."
+
+
+def _time(seconds: int | None, otherwise: str) -> str:
+    return _iso(seconds) if seconds is not None else otherwise
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
