@@ -88,7 +88,7 @@ def receive(message: bytes, device: str, now_s: float, known: LedgerView) -> Out
 def release(device: str, known: LedgerView) -> Outcome | None:
     """The outcome of the next held proof of the open log that can be decided, None if all must wait."""
     record = known.device(device)
-    if record is None or record.head is None or record.suspended:
+    if record is None or record.head is None:
         return None
     head = record.head
     gaps = tuple(known.gaps(device, head.log))

@@ -163,6 +163,16 @@ def test_a_refused_first_proof_takes_the_held_ones_of_its_log_along(gateway):
     assert line(gateway).held == 0
 
 
+def test_what_was_held_of_a_lost_log_is_not_asked_for_in_the_next(gateway):
+    device = gateway.member()
+    old = [device.seal() for _ in range(3)]
+    gateway.send(device, old[0], old[2])
+    device.start_log(b"log-0002", device.log)
+    receipt = receipt_in(gateway.send(device, device.seal()), device)
+    assert (receipt.log, receipt.head_seq, receipt.missing) == (b"log-0002", 1, ())
+    assert line(gateway).held == 0
+
+
 def test_a_log_closed_by_a_later_one_does_not_grow(gateway):
     device = gateway.member()
     gateway.send(device, device.seal())
