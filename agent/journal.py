@@ -131,7 +131,17 @@ class Journal:
         return OpenLog(log_id, log, seq, head, Predecessor(prev_log, prev_head, reason) if prev_log else None)
 
     def knows_log(self, log: bytes) -> bool:
-        return self._db.execute("SELECT 1 FROM logs WHERE log = ?", (log,)).fetchone() is not None
+        """Whether this store opened `log`, or names it as the one before its own."""
+        known = "SELECT 1 FROM logs WHERE ? IN (log, prev_log)"
+        return self._db.execute(known, (log,)).fetchone() is not None
+
+    def closed_logs(self) -> list[int]:
+        """Ids of logs before the open one that still keep proofs without a receipt."""
+        rows = self._db.execute(
+            "SELECT DISTINCT log_id FROM proofs WHERE receipted_s IS NULL AND data IS NOT NULL "
+            "AND log_id < (SELECT max(id) FROM logs) ORDER BY log_id"
+        )
+        return [row[0] for row in rows]
 
     def start_log(self, log: bytes, predecessor: Predecessor | None) -> None:
         prev = (predecessor.log, predecessor.head_hash, predecessor.reason) if predecessor else (None,) * 3
@@ -304,6 +314,14 @@ class Journal:
             "SELECT coalesce(max(seq), 0) FROM proofs WHERE log_id = ? AND receipted_s IS NOT NULL", (log_id,)
         ).fetchone()
         return int(row[0])
+
+    def receipted_at_s(self) -> int:
+        """The gateway's time of the newest receipt this store knows, -1 before the first."""
+        row = self._db.execute(
+            "SELECT receipted_s FROM proofs WHERE receipted_s IS NOT NULL "
+            "ORDER BY log_id DESC, seq DESC LIMIT 1"
+        ).fetchone()
+        return int(row[0]) if row else -1
 
     def drop_bytes(self, log_id: int, seq: int) -> None:
         """Forget the bytes of a proof whose readings were sealed again in another log."""

@@ -121,10 +121,10 @@ class Sealer:
         """What was sealed since `committed` is not on disk."""
         self._said = self._said_on_disk
 
-    def reseal(self, journal: Journal, old: OpenLog) -> list[Sealed]:
-        """Seal again, in the log now open, the readings of `old` that no gateway can have accepted (§5.3)."""
+    def reseal(self, journal: Journal, log_id: int) -> list[Sealed]:
+        """Seal again, in the log now open, the readings of a closed one that were not receipted (§5.3)."""
         resealed = []
-        for stored in journal.unreceipted(old.id):
+        for stored in journal.unreceipted(log_id):
             proof = sealing.parse(stored.data)
             log = _require_log(journal)
             was = proof.claims
@@ -145,13 +145,14 @@ class Sealer:
                 lost=was.lost,
             )
             resealed.append(store(journal, log, claims, proof.readings(), self._signer))
-            journal.drop_bytes(old.id, stored.seq)
+            journal.drop_bytes(log_id, stored.seq)
         self.forget_announcement()
         return resealed
 
     def forget_announcement(self) -> None:
         """The next proof carries the descriptor again."""
         self._said = replace(self._said, descriptor_hash=None)
+        self._said_on_disk = replace(self._said_on_disk, descriptor_hash=None)
 
     def _descriptor(self) -> Descriptor:
         if self.descriptor is None:
