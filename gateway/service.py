@@ -135,8 +135,9 @@ class Service:
         """Whether the device is owed a receipt."""
         outcome = rules.receive(payload, device, now_s, self._ledger)
         self._apply(outcome, device, now_s)
-        if outcome.keep in (rules.Keep.ACCEPTED, rules.Keep.HELD):
-            while (waiting := rules.release(device, self._ledger)) is not None:
+        if outcome.proof is not None and outcome.keep in (rules.Keep.ACCEPTED, rules.Keep.HELD):
+            log = outcome.proof.claims.log
+            while (waiting := rules.release(device, log, self._ledger)) is not None:
                 self._apply(waiting, device, now_s)
         return outcome.member
 

@@ -96,6 +96,16 @@ def test_a_device_that_outlived_its_first_proofs_is_accepted_over_their_gap(gate
     assert receipt_in(gateway.send(device, carrier), device).head_seq == 3
 
 
+def test_a_first_log_that_begins_with_a_gap_is_released_when_the_gap_is_declared(gateway):
+    device = gateway.member()
+    proofs = [device.seal() for _ in range(3)]
+    carrier = device.seal(gaps=(device.gap(1, 2),))
+    receipt = receipt_in(gateway.send(device, proofs[2]), device)
+    assert (receipt.head_seq, receipt.missing) == (0, ((1, 2),))
+    assert receipt_in(gateway.send(device, carrier), device).head_seq == 4
+    assert list(gateway.register.accepted(device.id)) == [proofs[2], carrier]
+
+
 def test_a_held_proof_inside_a_gap_is_kept_aside_without_blame(gateway):
     device = gateway.member()
     proofs = [device.seal() for _ in range(4)]
