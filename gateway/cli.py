@@ -23,7 +23,6 @@ from typing import Annotated, Any
 import structlog
 import typer
 from paho.mqtt.enums import MQTTProtocolVersion
-from rich.console import Console
 
 from gateway import evidence, folder, report
 from gateway.enrolment import Network
@@ -133,11 +132,11 @@ def listen(
 def devices(directory: Dir, as_json: Json = False) -> None:
     """What the gateway knows of each device."""
     with _opened(directory) as (_settings, _signer, store):
-        lines = Register(store).devices()
+        known = Register(store).devices()
     if as_json:
-        typer.echo(json.dumps([report.as_json(line) for line in lines], indent=2))
+        typer.echo(json.dumps([report.as_json(line) for line in known], indent=2))
     else:
-        Console().print(report.table(lines))
+        typer.echo("\n".join(report.lines(known)) or "No device has joined yet.")
 
 
 @app.command()

@@ -7,29 +7,23 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.table import Table
-
 from gateway.register import DeviceLine
 from proof.bundle import Finding
 from proof.keys import multibase_part
 
 
-def table(lines: list[DeviceLine]) -> Table:
-    shown = Table(
-        "device", "owner", "enrolled", "head", "proofs", "readings", "last accepted", "held", "verdicts"
-    )
-    for line in lines:
+def lines(devices: list[DeviceLine]) -> Iterator[str]:
+    """Three short lines a device: they fit a terminal of 80 columns and a pipe."""
+    for line in devices:
+        yield f"{multibase_part(line.device)}" + " SUSPENDED" * line.suspended + " REVOKED" * line.revoked
+        accepted = _iso(line.received_s) if line.received_s else "never"
+        owner = f"owner {line.owner}, " if line.owner else ""
+        yield f"  {owner}enrolled {_iso(line.enrolled_s)}, last accepted {accepted}"
+        held = f", {line.held} held" if line.held else ""
+        yield f"  head {line.head_seq}, {line.proofs} proofs with {line.readings} readings{held}"
         verdicts = ", ".join(f"{code} {count}" for code, count in sorted(line.verdicts.items()))
-        shown.add_row(
-            multibase_part(line.device) + " SUSPENDED" * line.suspended + " REVOKED" * line.revoked,
-            line.owner,
-            _iso(line.enrolled_s),
-            *map(str, (line.head_seq, line.proofs, line.readings)),
-            _iso(line.received_s) if line.received_s else "never",
-            str(line.held),
-            verdicts,
-        )
-    return shown
+        if verdicts:
+            yield f"  verdicts: {verdicts}"
 
 
 def as_json(line: DeviceLine) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def test_claims_parse_differ_and_are_known_to_the_ledger(run, made):
     assert {claim.gateway_keys for claim in claims} == {(folder.load_key(made).public_key,)}
 
 
-def test_devices_as_json_and_as_a_table(run, made):
+def test_devices_as_json_and_as_lines_that_fit_a_terminal(run, made):
     device = filled(made)
     code, out, _err = run("devices", "--dir", made, "--json")
     (line,) = json.loads(out)
@@ -115,7 +115,10 @@ def test_devices_as_json_and_as_a_table(run, made):
     )
     code, out, _err = run("devices", "--dir", made)
     assert code == 0
-    assert "device" in out
+    assert device.id.removeprefix("did:key:") in out
+    assert "owner Ada" in out
+    assert "head 3, 3 proofs with 3 readings" in out
+    assert max(map(len, out.splitlines())) <= 100
 
 
 def test_a_bundle_is_judged_in_plain_words_and_as_json(run, made, tmp_path):
