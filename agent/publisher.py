@@ -33,6 +33,7 @@ from proof.beacon import Challenge
 from proof.reasons import Refused as NotAccepted
 
 SYNC_GRACE_S = 2.0
+NO_GATEWAY = "No gateway listens at the broker: proofs are kept and tried again."
 _SUBACK_S = 30.0
 _IDLE_S = 1.0
 _log = structlog.get_logger()
@@ -85,7 +86,7 @@ class Publisher:
         self._reconnect_at_s: float | None = 0.0
         self._synced, self._sync_until_s = False, 0.0
         self._connected: Connected | None = None
-        self._problem = ""
+        self._problem = self._refusal = ""
         self._gateway_seen = False
         self._log_id = 0
         self._stop_at_s: float | None = None
@@ -112,9 +113,8 @@ class Publisher:
     def state(self) -> LinkState:
         connected = self._connected
         protocol = {5: "MQTT 5", 4: "MQTT 3.1.1"}.get(connected.protocol, "?") if connected else ""
-        return LinkState(
-            connected is not None, protocol, self._problem, self._window.flying, self._gateway_seen
-        )
+        problem = " ".join(filter(None, (self._problem, self._refusal)))
+        return LinkState(connected is not None, protocol, problem, self._window.flying, self._gateway_seen)
 
     def _run(self) -> None:
         finished = False
@@ -193,15 +193,12 @@ class Publisher:
         if not failed and not no_subscribers:
             self._window.delivered(mid)
             return
-        self._gateway_seen = self._gateway_seen and not no_subscribers
-        what = (
-            "No gateway listens at the broker"
-            if no_subscribers
-            else f"The broker refused a proof (0x{code:02x})"
-        )
-        if not self._problem.startswith(what):
-            self._problem = f"{what}: proofs are kept and tried again."
-            _log.warning("proof not taken", problem=self._problem)
+        if failed and not self._refusal:  # it stays: some brokers hang up after it
+            self._refusal = f"The broker refused a proof (0x{code:02x}): check its ACL; proofs are kept."
+            _log.warning("proof not taken", problem=self._refusal)
+        elif no_subscribers and self._problem != NO_GATEWAY:
+            self._gateway_seen, self._problem = False, NO_GATEWAY
+            _log.warning("proof not taken", problem=NO_GATEWAY)
         self._window.refused(mid)
         if not self._window.paused(now_s):
             self._window.pause(now_s + _jittered_s(self._gateway_backoff))
@@ -226,7 +223,7 @@ class Publisher:
             return  # a refusal of an enrolment: provisioning's business
         outcome = self._keeper.call(lambda journal: accept(journal, received, data, self._sealer))
         now_s = self._monotonic()
-        self._gateway_seen, self._synced, self._problem = True, True, ""
+        self._gateway_seen, self._synced, self._problem, self._refusal = True, True, "", ""
         self._gateway_backoff = Backoff()
         if outcome.new_log_because:
             self._window.start(0, now_s)

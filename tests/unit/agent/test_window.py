@@ -10,8 +10,11 @@ from agent.window import LONGEST_RESEND_S, RESEND_S, SendWindow
 
 
 def window(in_flight=4, unreceipted=10, head=0):
+    """A window of a connection that has taken a proof."""
     made = SendWindow(in_flight, unreceipted)
     made.start(head, 0.0)
+    made.handed_over(0, head, 0.0)
+    made.delivered(0)
     return made
 
 
@@ -28,6 +31,19 @@ def test_places_are_what_is_left_in_flight():
     assert (one.places(0), one.flying) == (1, 3)
     one.delivered(1)
     assert (one.places(0), one.flying) == (2, 2)
+
+
+def test_a_connection_begins_with_one_proof_until_its_puback():
+    one = window()
+    one.start(0, 0.0)
+    assert one.places(0) == 1
+    send(one, [1])
+    assert one.places(0) == 0
+    one.delivered(1)
+    assert one.places(0) == 4
+    send(one, [2])
+    one.refused(2)
+    assert one.places(0) == 1
 
 
 def test_a_puback_moves_no_head():
@@ -147,7 +163,8 @@ def test_what_was_refused_goes_again_after_the_pause_with_all_that_came_after():
     one.pause(5.0)
     assert one.sent == 1
     assert (one.places(4.9), one.next_look_s(4.0)) == (0, 1.0)
-    assert one.places(5.0) == 3
+    one.delivered(3)
+    assert one.places(5.0) == 4
 
 
 def test_a_receipt_ends_the_pause():
@@ -156,7 +173,7 @@ def test_a_receipt_ends_the_pause():
     one.refused(1)
     one.pause(100.0)
     one.receipted(0, (), 1.0)
-    assert one.places(1.0) == 4
+    assert one.places(1.0) == 1
 
 
 def test_a_new_connection_starts_after_the_head_with_nothing_in_flight():
@@ -164,7 +181,7 @@ def test_a_new_connection_starts_after_the_head_with_nothing_in_flight():
     send(one, [1, 2, 3, 4])
     one.receipted(2, ((3, 3),), 1.0)
     one.start(2, 1.0)
-    assert (one.flying, one.wanted(9), one.sent, one.places(1.0)) == (0, (), 2, 4)
+    assert (one.flying, one.wanted(9), one.sent, one.places(1.0)) == (0, (), 2, 1)
 
 
 def test_a_mid_of_something_else_is_not_a_proof():
