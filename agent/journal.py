@@ -92,6 +92,13 @@ class Journal:
     def executemany(self, sql: str, rows: Iterable[Sequence[object]]) -> sqlite3.Cursor:
         return self._db.executemany(sql, rows)
 
+    def give_back_space(self) -> None:
+        """Outside a transaction: all free pages, and the write-ahead log, go back to the file system."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        # `execute` takes one step of this pragma, and a step frees one page; a script runs to its end.
+        self._db.executescript("PRAGMA incremental_vacuum")
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def begin(self) -> None:
         self._db.execute("BEGIN IMMEDIATE")
 

@@ -34,7 +34,7 @@ def make_room(journal: Journal, settings: JournalSettings, force: bool = False) 
     is full. Raises `sqlite3.Error` or `OSError`; the caller rolls back."""
     evicted, gap = 0, None
     if force:
-        give_back_space(journal)
+        journal.give_back_space()
     while (force and not evicted) or _crowded(journal, settings):
         journal.begin()
         count = evict_receipted(journal, _RECEIPTED_AT_ONCE)
@@ -46,7 +46,7 @@ def make_room(journal: Journal, settings: JournalSettings, force: bool = False) 
         if not count:
             break
         evicted += count
-        give_back_space(journal)
+        journal.give_back_space()
     return Room(evicted, gap)
 
 
@@ -104,11 +104,11 @@ def evict_unreceipted(journal: Journal, log_id: int, limit: int, reason: str) ->
 
 
 def take_gaps(journal: Journal, log_id: int, carrier_seq: int, limit: int) -> tuple[Gap, ...]:
-    """Gaps not yet said; proof `carrier_seq` says them now."""
+    """Gaps not yet said, and not passed by a receipt since; proof `carrier_seq` says them now."""
     rows = journal.execute(
         "SELECT first_seq, last_seq, first_hash, last_hash, reason FROM gaps "
-        "WHERE log_id = ? AND carrier_seq IS NULL ORDER BY first_seq LIMIT ?",
-        (log_id, limit),
+        "WHERE log_id = ? AND carrier_seq IS NULL AND last_seq > ? ORDER BY first_seq LIMIT ?",
+        (log_id, journal.receipted_seq(log_id), limit),
     ).fetchall()
     journal.executemany(
         "UPDATE gaps SET carrier_seq = ? WHERE log_id = ? AND first_seq = ?",
@@ -124,10 +124,3 @@ def carrier_of(journal: Journal, log_id: int, seq: int) -> int | None:
         (log_id, seq),
     ).fetchone()
     return row[0] if row else None
-
-
-def give_back_space(journal: Journal) -> None:
-    """Outside a transaction: all free pages, and the write-ahead log, go back to the file system."""
-    journal.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    journal.execute("PRAGMA incremental_vacuum").fetchall()
-    journal.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -132,6 +132,10 @@ class Faulty:
         self._count()
         return self._db.executemany(*args)
 
+    def executescript(self, *args: Any) -> sqlite3.Cursor:
+        self._count()
+        return self._db.executescript(*args)
+
     def close(self) -> None:
         self._db.close()
 
