@@ -125,7 +125,7 @@ def bench() -> Callable[..., Bench]:
 
     def make(instrument: Any, instants: int, *, opened: bool = True, **options: Any) -> Bench:
         clock = options.pop("clock", None) or FakeClock(boottime_s=90.0)
-        keeper = options.pop("keeper", None) or KeeperStub()
+        keeper: Any = options.pop("keeper", None) or KeeperStub()
         settings = InstrumentSettings("one", "script", "i2c:1", interval_s=STEP_S, **options)
         inspector = Inspector(instrument.quantities, limits_of("one", instrument.quantities, {}))
         schedule = Until(STEP_S, (clock.boottime_ns() // 10**9 // STEP_S + instants) * STEP_S)
@@ -379,13 +379,7 @@ class World:
         return self.power
 
     def words(self, boottime_ns: int, temperature_bits: int, pressure_bits: int) -> Words | None:
-        climate = ClimateWorld(seed=1)
-        del climate
-        return (
-            FixedWords(Words(529191 + boottime_ns // 10**10 % 64, 326816, 30281)).fixed
-            if self.power
-            else None
-        )
+        return Words(529191 + boottime_ns // 10**10 % 64, 326816, 30281) if self.power else None
 
 
 def chip(clock: FakeClock, world: Any = None) -> tuple[VirtualI2C, BME280]:
