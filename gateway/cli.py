@@ -22,7 +22,6 @@ from typing import Annotated, Any
 
 import structlog
 import typer
-from paho.mqtt.enums import MQTTProtocolVersion
 
 from gateway import evidence, folder, report
 from gateway.enrolment import Network
@@ -121,10 +120,7 @@ def listen(
         service = Service(ledger, register, network, signer, time.time, os.urandom)
         filters = [f"fieldproof/1/{settings.network}/+/{leaf}" for leaf in ("proof", "enrol")]
         client_id = f"fieldproof-gateway-{multibase_part(device_id(signer.public_key))}"
-        protocol = MQTTProtocolVersion.MQTTv311 if embedded_broker else MQTTProtocolVersion.MQTTv5
-        link = Link(
-            settings.endpoint(), client_id, filters, settings.username, settings.password, protocol=protocol
-        )
+        link = Link(settings.endpoint(), client_id, filters, settings.username, settings.password)
         run_listener(service, link, stop, settings.beacon_period_s)
 
 
