@@ -16,7 +16,7 @@ from agent.sample import Captured
 from agent.sealer import Sealer
 from agent.settings import ProofSettings
 from agent.store import open_journal
-from benchmarks.field import NETWORK
+from benchmarks.membership import NETWORK
 from drivers.bme280 import BME280
 from hardware_sim.worlds import ClimateWorld
 from proof import cbor

@@ -1,8 +1,8 @@
 """How fast a backlog drains: 100,000 readings, sealed offline at 60 per proof, over a real mosquitto.
 
-Agent, broker and gateway are processes of this machine. From the agent's CONNACK to the moment the last proof
-is receipted in its journal, the two seconds in which it waits for a retained receipt included. The proofs name
-a beacon that the gateway never gave, so each gets a verdict: the costlier case.
+Agent, broker and gateway are processes of this machine. From the agent's CONNACK to the moment the last
+proof is receipted in its journal, the two seconds in which it waits for a retained receipt included. The
+proofs name a beacon that the gateway never gave, so each gets a verdict: the costlier case.
 """
 
 from __future__ import annotations

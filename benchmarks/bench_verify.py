@@ -3,8 +3,8 @@
 - raw: `nacl.bindings.crypto_sign_open` over signature and signed bytes.
 - steps 4.1-4.7: message to verdict (inflate, parse, key, signature, audience, chain) against memory.
 - whole verification: the same with the payload and every annotation.
-- gateway service: what `fieldproof-gateway listen` does with batches of 256 messages, SQLite's commit with its
-  fsync and the signed receipt included.
+- gateway service: what `fieldproof-gateway listen` does with batches of 256 messages, SQLite's commit with
+  its fsync and the signed receipt included.
 CPU-bound in one thread; wall time; best of three.
 """
 
@@ -21,8 +21,9 @@ from nacl import bindings
 
 from benchmarks import figures
 from benchmarks.backlog import DESCRIPTOR, sealed
-from benchmarks.field import NETWORK, Field, joined_field, service_of
+from benchmarks.field import Field, joined_field
 from benchmarks.figures import Figure
+from benchmarks.membership import NETWORK, service_of
 from gateway import folder
 from gateway.service import Inbound
 from proof import beacon, cbor, sealing, wire

@@ -29,9 +29,9 @@ BENCHMARKS = {
 _INTRODUCTION = """\
 # Benchmarks
 
-Written by `make bench`; the README quotes it. Each figure stands beside a peer measured in the same run, or is
-an absolute of this machine. Aims are the project's own; a missed one is said so. Every section is one program,
-`python -m benchmarks.<name>`, whose first lines are repeated here.
+Written by `make bench`; the README quotes it. Each figure stands beside a peer measured in the same run, or
+is an absolute of this machine. Aims are the project's own; a missed one is said so. Every section is one
+program, `python -m benchmarks.<name>`, whose first lines are repeated here.
 """
 
 
