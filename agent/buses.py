@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Protocol
 
 from agent.errors import FixConfig
 from drivers import i2c
 from drivers.i2c import SharedBus
+
+_BUS = re.compile(r"i2c:([0-9]{1,6})")
 
 
 class Buses(Protocol):
@@ -20,23 +23,23 @@ class Buses(Protocol):
 
 def bus_number(bus: str) -> int:
     """1 of `i2c:1`; raises `FixConfig`."""
-    kind, _, number = bus.partition(":")
-    if kind != "i2c" or not number.isdecimal():
-        raise FixConfig(f"The bus {bus!r} is not like i2c:1; list yours with: ls /dev/i2c-*")
-    return int(number)
+    found = _BUS.fullmatch(bus)
+    if found is None:
+        raise FixConfig(f"The bus {bus[:60]!r} is not like i2c:1; list yours with: ls /dev/i2c-*")
+    return int(found[1])
 
 
 class HardwareBuses:
     """The machine's own buses."""
 
     def __init__(self) -> None:
-        self._open: dict[str, SharedBus] = {}
+        self._open: dict[int, SharedBus] = {}
 
     def get(self, bus: str) -> SharedBus:
         number = bus_number(bus)
-        if bus not in self._open:
-            self._open[bus] = i2c.open_bus(number)
-        return self._open[bus]
+        if number not in self._open:
+            self._open[number] = i2c.open_bus(number)
+        return self._open[number]
 
     def close(self) -> None:
         for bus in self._open.values():

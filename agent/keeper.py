@@ -138,9 +138,11 @@ class Keeper:
         self._on_sealed()
 
     def stop(self, timeout_s: float) -> None:
-        with suppress(queue.Full):
-            self._jobs.put(None, timeout=timeout_s)
-        self._thread.join(timeout_s)
+        """Also where it was never started."""
+        if self._thread.is_alive():
+            with suppress(queue.Full):
+                self._jobs.put(None, timeout=timeout_s)
+            self._thread.join(timeout_s)
         if not self._thread.is_alive():
             self._journal.close()
 

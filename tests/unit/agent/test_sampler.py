@@ -28,15 +28,14 @@ STEP_S = 60
 ADDRESS = 0x76
 
 
-class Until(Every):
+class Until:
     """The instants of `Every`, up to an end."""
 
     def __init__(self, interval_s: float, end_s: float) -> None:
-        super().__init__(interval_s)
-        self._end_ns = round(end_s * 1e9)
+        self._every, self._end_ns = Every(interval_s), round(end_s * 1e9)
 
     def next_ns(self, after_ns: int) -> int | None:
-        found = super().next_ns(after_ns)
+        found = self._every.next_ns(after_ns)
         return found if found <= self._end_ns else None
 
 
