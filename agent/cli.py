@@ -24,6 +24,7 @@ from agent import control, membership, settings
 from agent.errors import AgentError, FixConfig, FixStore, TryAgain
 from agent.settings import Settings
 
+_NO_LIMIT_S = 2**40  # a device's clock may be ahead
 DEFAULT_CONFIG = Path("/etc/fieldproof/agent.toml")
 Config = Annotated[Path, typer.Option("--config", "-c", help="The node's TOML file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
@@ -93,11 +94,11 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
     config: Config = DEFAULT_CONFIG,
     since: Annotated[str, typer.Option(help="ISO 8601 time, UTC unless it says otherwise.")] = "1970-01-01",
-    until: Annotated[str, typer.Option(help="ISO 8601 time; now if not given.")] = "",
+    until: Annotated[str, typer.Option(help="ISO 8601 time; no limit if not given.")] = "",
 ) -> None:
     """Write an evidence bundle: what anyone needs to verify this device's proofs of that time."""
     found = settings.load(config)
-    since_s, until_s = _seconds(since), _seconds(until) if until else int(time.time()) + 86_400
+    since_s, until_s = _seconds(since), _seconds(until) if until else _NO_LIMIT_S
     size = 0
     try:
         with output.open("xb") as file, _removed_on_failure(output):
