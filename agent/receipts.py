@@ -49,7 +49,9 @@ def accept(
             papers.keep_receipt(journal, log.id, data)
         receipted = journal.mark_receipted(log.id, receipt.head_seq, receipt.received_at_s)
         papers.store_verdicts(journal, log.id, [v for v in receipt.verdicts if v.seq <= log.seq])
-        return Outcome(receipt.head_seq, receipted)
+        if all(last < log.seq for _, last in receipt.missing):
+            return Outcome(receipt.head_seq, receipted)
+        stands = Standing.ROLLED_BACK  # what is asked for lies before a proof that is held: not one of ours
     if stands is Standing.ROLLED_BACK:
         return _start_over(journal, log, receipt, sealer, ROLLED_BACK, random)
     unknown = receipt.head_seq and not journal.knows_log(receipt.log)

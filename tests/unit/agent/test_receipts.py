@@ -99,6 +99,21 @@ def test_receipt_with_another_hash_for_our_head_opens_a_new_log(device):
     assert device.kept() == [1]
 
 
+def test_receipt_that_asks_for_what_lies_before_a_proof_we_never_signed_opens_a_new_log(device):
+    """The gateway holds 4 and asks for 3: the store was rolled back; to sign 4 again would equivocate."""
+    device.seal(2)
+    head = device.journal.hash_at(device.log.id, 1)
+    old = device.log.log
+    assert device.get(device.receipt(1, missing=((2, 3),))).new_log_because == "rolled back"
+    assert device.log.predecessor == Predecessor(old, head, "rolled back")
+    assert device.kept() == [1]
+
+
+def test_receipt_that_asks_for_what_we_have_opens_no_log(device):
+    device.seal(3)
+    assert device.get(device.receipt(1, missing=((2, 2),))) == Outcome(1, 1)
+
+
 def test_a_lost_store_starts_a_log_that_names_the_one_the_gateway_holds(device):
     device.seal(2)
     outcome = device.get(device.receipt(7, log=b"from way", head_hash=bytes(32)))
