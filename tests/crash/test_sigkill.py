@@ -17,13 +17,16 @@ ROUNDS = 6
 
 
 def run_until_killed(folder: Path, first: int, boot: int, lines: int) -> list[list[str]]:
-    """What a child said before it was killed, right after its `lines`-th line."""
+    """What a child said before it was killed, right after an append."""
     command = [sys.executable, "-m", "tests.crash.until_killed", str(folder), str(first), str(boot)]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as child:
         assert child.stderr is not None
         said = [child.stderr.readline() for _ in range(lines)]
+        while not said[-1].startswith("sample"):  # the moment an append has just returned
+            said.append(child.stderr.readline())
+            assert said[-1], "the child ended by itself"
         child.kill()
         said += child.stderr.readlines()
     # The last line may be cut short by the kill.
