@@ -89,6 +89,7 @@ class SendWindow:
             self._progress_s, self._resend_s = now_s, RESEND_S
         self.head = max(self.head, head)
         self.sent = max(self.sent, self.head)
+        self._wanted = [seq for seq in self._wanted if seq > self.head]
         self._pause_until_s = 0.0
         flying = set(self._flights.values())
         room = self.unreceipted

@@ -459,3 +459,21 @@ def test_with_the_real_journal_samples_and_losses_are_on_disk_and_a_restart_goes
     times_s, losses = keeper.call(stored)
     assert times_s == [120, 300, 360, 1020, 1080]
     assert [(lost.reason, lost.count) for lost in losses] == [("read void", 2), ("node down", 10)]
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_loss_that_was_said_is_not_said_again_after_a_restart(bench, keeper, sealed):
+    clock = FakeClock(boottime_s=90.0)
+    void = [DropSample("void.")] * 3
+    bench(Script(reads=[None, *void]), 4, clock=clock, keeper=keeper).run()
+    losses = []
+
+    def take(journal):
+        losses.extend(journal.take_losses(clock.boot_id, 100))
+
+    if sealed:
+        keeper.call(take)
+    clock.advance(2 * STEP_S)  # the node is down
+    bench(Script(), 1, clock=clock, keeper=keeper).run()
+    keeper.call(take)
+    assert [(lost.reason, lost.count) for lost in losses] == [("read void", 3), ("node down", 2)]

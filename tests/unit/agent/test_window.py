@@ -109,6 +109,16 @@ def test_asking_twice_before_it_went_does_not_double_it():
     assert one.wanted(9) == (1, 2)
 
 
+def test_what_a_later_receipt_covers_is_not_sent_for_an_earlier_one():
+    one = window()
+    send(one, [1, 2, 3])
+    for mid in (1, 2, 3):
+        one.delivered(mid)
+    one.receipted(0, ((1, 2),), 1.0)
+    one.receipted(1, (), 2.0)
+    assert one.wanted(9) == (2,)
+
+
 def test_an_absurd_range_of_missing_proofs_is_bounded():
     one = window(unreceipted=10)
     send(one, range(1, 11))
