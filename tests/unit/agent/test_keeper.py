@@ -44,6 +44,7 @@ class Rig:
     def __init__(self, folder: Path, settings: JournalSettings = ROOMY, **proof: Any) -> None:
         self.clock, self.news = FakeClock(), list[str]()
         self.journal = open_test_journal(folder, self.clock)
+        self.journal.execute("PRAGMA synchronous=OFF")  # faster; power cuts are not tested here
         self.sealer = make_sealer(self.clock, **proof)
         self.keeper = Keeper(self.journal, self.sealer, settings, self.clock, lambda: None, self.news.append)
         self.acknowledged: list[int] = []
