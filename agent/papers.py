@@ -26,17 +26,18 @@ class Counts:
     bytes_used: int
 
 
-def store_verdicts(journal: Journal, log_id: int, found: Sequence[ProofVerdict]) -> None:
-    """The newest `MAX_VERDICTS` stay."""
-    journal.executemany(
-        "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?)",
-        [(log_id, v.seq, v.code, v.detail) for v in found],
-    )
+def store_verdicts(
+    journal: Journal, log_id: int, found: Sequence[ProofVerdict]
+) -> tuple[ProofVerdict, ...]:
+    """The newest `MAX_VERDICTS` stay. Those that were not known before: receipts repeat the last ones."""
+    sql = "INSERT OR IGNORE INTO verdicts VALUES (?, ?, ?, ?)"
+    new = tuple(v for v in found if journal.execute(sql, (log_id, v.seq, v.code, v.detail)).rowcount)
     journal.execute(
         "DELETE FROM verdicts WHERE (log_id, seq, code) <= (SELECT log_id, seq, code FROM verdicts "
         "ORDER BY log_id DESC, seq DESC, code DESC LIMIT 1 OFFSET ?)",
         (MAX_VERDICTS,),
     )
+    return new
 
 
 def verdicts(journal: Journal, limit: int) -> list[tuple[int, str, str]]:

@@ -233,7 +233,7 @@ class Publisher:
         self._window.receipted(
             outcome.head, received.missing if received.head_seq == outcome.head else (), now_s
         )
-        for verdict in received.verdicts:
+        for verdict in outcome.verdicts:
             if not verdict.code.startswith("quality_"):
                 _log.warning("the gateway says", seq=verdict.seq, code=verdict.code, detail=verdict.detail)
 

@@ -17,17 +17,19 @@ from agent import papers
 from agent.journal import Journal, OpenLog
 from agent.sealer import Sealer
 from proof.claims import LOG_BYTES, Predecessor
-from proof.receipt import Receipt, Standing, standing
+from proof.receipt import ProofVerdict, Receipt, Standing, standing
 
 STORE_LOST, ROLLED_BACK = "store lost", "rolled back"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`head` is the newest receipted sequence number of the open log; `new_log_because` is a reason or ""."""
+    """`head` is the newest receipted sequence number of the open log; `verdicts` are those not heard before;
+    `new_log_because` is a reason or ""."""
 
     head: int
     receipted: int = 0
+    verdicts: tuple[ProofVerdict, ...] = ()
     new_log_because: str = ""
 
 
@@ -48,9 +50,9 @@ def accept(
         if receipt.head_seq >= journal.receipted_seq(log.id):
             papers.keep_receipt(journal, log.id, data)
         receipted = journal.mark_receipted(log.id, receipt.head_seq, receipt.received_at_s)
-        papers.store_verdicts(journal, log.id, [v for v in receipt.verdicts if v.seq <= log.seq])
+        told = papers.store_verdicts(journal, log.id, [v for v in receipt.verdicts if v.seq <= log.seq])
         if all(last < log.seq for _, last in receipt.missing):
-            return Outcome(receipt.head_seq, receipted)
+            return Outcome(receipt.head_seq, receipted, told)
         stands = Standing.ROLLED_BACK  # what is asked for lies before a proof that is held: not one of ours
     if stands is Standing.ROLLED_BACK:
         return _start_over(journal, log, receipt, sealer, ROLLED_BACK, random)

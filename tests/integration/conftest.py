@@ -21,10 +21,15 @@ def old_broker(free_port: int) -> Iterator[str]:
     loop = asyncio.new_event_loop()
     listener = {"default": {"type": "tcp", "bind": f"127.0.0.1:{free_port}"}}
     plugins = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
-    broker = Broker({"listeners": listener, "plugins": plugins}, loop=loop)
+
+    async def start() -> Any:  # amqtt asks for the running loop while it is made
+        made = Broker({"listeners": listener, "plugins": plugins})
+        await made.start()
+        return made
+
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    asyncio.run_coroutine_threadsafe(broker.start(), loop).result(10)
+    broker = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
     yield f"mqtt://127.0.0.1:{free_port}"
     asyncio.run_coroutine_threadsafe(_end(broker), loop).result(10)
     loop.call_soon_threadsafe(loop.stop)
