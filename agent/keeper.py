@@ -117,7 +117,7 @@ class Keeper:
 
     def hear_beacon(self, beacon: Beacon, data: bytes) -> None:
         """The next proof shows that it is younger than `beacon`, whose signed bytes are `data`."""
-        if self._beacon is None or beacon.number > self._beacon[0].number:
+        if self._beacon is None or beacon.issued_at_s > self._beacon[0].issued_at_s:
             self._beacon = (beacon, data)
 
     def hear_challenge(self, nonce: bytes, deadline_ns: int, instruments: set[str]) -> None:

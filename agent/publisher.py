@@ -84,11 +84,11 @@ class Publisher:
         self._window = SendWindow(in_flight)
         self._backoff, self._gateway_backoff = Backoff(), Backoff()
         self._reconnect_at_s: float | None = 0.0
-        self._synced, self._sync_until_s = False, 0.0
+        self._synced, self._subscribed, self._sync_until_s = False, False, 0.0
         self._connected: Connected | None = None
         self._problem = self._refusal = ""
         self._gateway_seen = False
-        self._log_id = 0
+        self._log_id = self._newest_challenge_s = 0
         self._stop_at_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self.turns = 0
@@ -160,12 +160,12 @@ class Publisher:
         match event:
             case Connected():
                 self._connected, self._problem = event, ""
-                self._synced, self._sync_until_s = False, now_s + _SUBACK_S
+                self._synced, self._subscribed, self._sync_until_s = False, False, now_s + _SUBACK_S
                 self._backoff.up(round(now_s * 1e9))
                 self._link.subscribe([self._topics[leaf] for leaf in ("receipt", "challenge", "beacon")])
                 _log.info("connected", protocol=event.protocol)
             case Subscribed():
-                self._sync_until_s = now_s + SYNC_GRACE_S
+                self._subscribed, self._sync_until_s = True, now_s + SYNC_GRACE_S
                 if event.refused:
                     self._problem = (
                         f"The broker does not let this device read {', '.join(event.refused)}: check its ACL."
@@ -213,10 +213,18 @@ class Publisher:
                 self._receipt(receipt.open_receipt(data, self._gateway_keys, self._device), data)
             elif message.topic == self._topics["beacon"]:
                 self._keeper.hear_beacon(beacon.open_beacon(data, self._gateway_keys, self._network), data)
+                if not message.retain:
+                    self._window.gateway_lives(self._monotonic())
             elif message.topic == self._topics["challenge"]:
-                self._on_challenge(beacon.open_challenge(data, self._gateway_keys, self._device))
+                self._challenge(beacon.open_challenge(data, self._gateway_keys, self._device))
         except NotAccepted as refused:
             _log.warning("message not accepted", topic=message.topic, reason=str(refused.verdict))
+
+    def _challenge(self, challenge: Challenge) -> None:
+        """Each once: a broker that repeats old ones gets no samples for them."""
+        if challenge.issued_at_s > self._newest_challenge_s:
+            self._newest_challenge_s = challenge.issued_at_s
+            self._on_challenge(challenge)
 
     def _receipt(self, received: receipt.Receipt, data: bytes) -> None:
         if received.log == receipt.NO_LOG:
@@ -243,7 +251,11 @@ class Publisher:
             self._reconnect_at_s = None
             self._link.connect()
         if self._connected and not self._synced and now_s >= self._sync_until_s:
-            self._synced = True  # no retained receipt: a new device, or a new gateway
+            if self._subscribed:
+                self._synced = True  # no retained receipt: a new device, or a new gateway
+            else:  # a broker that does not answer SUBSCRIBE: begin again, its end is an event
+                self._sync_until_s = now_s + _SUBACK_S
+                self._link.close(timeout_s=0)
         if self._connected and self._synced:
             self._send(now_s)
 

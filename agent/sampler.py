@@ -87,7 +87,7 @@ class Sampler:
         self._stopping = self._asked_now = self._is_open = False
         self._just_reopened = False
         self._backoff = Backoff()
-        self._reopen_at_ns = 0
+        self._reopen_at_ns, self._newest_ms = 0, -1
         self._untold: list[Missed] = []
         self._opening = Retrying(
             retry=retry_if_exception_type(RetryNow),
@@ -210,17 +210,23 @@ class Sampler:
 
     def _read(self, instant_ns: int) -> tuple[Sample, int, int]:
         flags = Flag.REOPENED if self._just_reopened else Flag(0)
-        began_ns = self._clock.boottime_ns()
+        began_ns = self._moment_ns()
         if began_ns - instant_ns > self._settings.deadline_s * 1e9:
             flags |= Flag.LATE
         try:
             sample = self._instrument.read(self._settings.deadline_s)
         except RetryNow:
             flags |= Flag.RETRIED
-            began_ns = self._clock.boottime_ns()
+            began_ns = self._moment_ns()
             sample = self._instrument.read(self._settings.deadline_s)
-        self._just_reopened = False
+        self._just_reopened, self._newest_ms = False, began_ns // 10**6
         return sample, began_ns, int(flags)
+
+    def _moment_ns(self) -> int:
+        """Now, and later than the reading before by the millisecond in which a proof tells times (§3.5)."""
+        while (now_ns := self._clock.boottime_ns()) // 10**6 <= self._newest_ms:
+            self._clock.wait(0.001)
+        return now_ns
 
     def _captured(self, sample: Sample, began_ns: int, flags: int) -> Captured:
         wall = self._clock.wall()

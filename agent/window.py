@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 RESEND_S, LONGEST_RESEND_S = 30.0, 600.0
+ANSWER_S = 5.0  # a gateway that is there has answered after this
 
 
 @dataclass(slots=True)
@@ -82,6 +83,12 @@ class SendWindow:
 
     def pause(self, until_s: float) -> None:
         self._pause_until_s = until_s
+
+    def gateway_lives(self, now_s: float) -> None:
+        """It was just heard: a pause for its absence is over; what it has not answered by now goes again."""
+        self._pause_until_s = 0.0
+        if self.sent > self.head and now_s - self._progress_s >= ANSWER_S:
+            self.sent, self._progress_s = self.head, now_s
 
     def receipted(self, head: int, missing: tuple[tuple[int, int], ...], now_s: float) -> None:
         """A receipt that fits: what it covers is done, what it misses goes first."""

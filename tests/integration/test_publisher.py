@@ -383,6 +383,18 @@ def test_a_challenge_of_the_gateway_is_passed_on_and_one_of_a_stranger_is_not(mo
 
 
 @pytest.mark.mosquitto
+def test_a_challenge_that_a_broker_repeats_is_answered_once(mosquitto, rig, gateway, until):
+    there, here = gateway(mosquitto).connect(), rig(mosquitto.url)
+    run(here, there, until)
+    old = beacon.sign_challenge(DEVICE_ID, b"\1" * 16, 10, GATEWAY, 1_800_000_000)
+    new = beacon.sign_challenge(DEVICE_ID, b"\2" * 16, 10, GATEWAY, 1_800_000_001)
+    for data in (old, old, new):
+        there.send("challenge", data, retain=False)
+    until(lambda: len(here.challenges) > 1, what="the newer challenge")
+    assert [challenge.nonce[0] for challenge in here.challenges] == [1, 2]
+
+
+@pytest.mark.mosquitto
 def test_a_broker_that_lets_it_write_nothing_is_said_and_nothing_is_lost(
     mosquitto, rig, gateway, until, tmp_path
 ):

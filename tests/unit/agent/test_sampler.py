@@ -355,6 +355,14 @@ def test_a_challenge_is_read_at_once_and_the_schedule_goes_on(bench, until):
     assert one.lost == []
 
 
+def test_two_reads_in_one_millisecond_get_times_a_proof_can_tell_apart(bench):
+    one = bench(Script(), 1)
+    one.sampler._turn(one.clock.boottime_ns())
+    one.sampler._turn(one.clock.boottime_ns())
+    first, second = (sample.boottime_ns // 10**6 for sample in one.keeper.samples)
+    assert second == first + 1
+
+
 def test_it_stops_between_two_instants_and_closes_its_instrument(bench):
     gate, script = Gate(), Script()
     one = bench(script, 5, clock=gate)

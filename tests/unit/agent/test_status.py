@@ -98,3 +98,9 @@ def test_a_node_that_never_was_receipted_has_no_age():
 
 def test_a_clock_that_stepped_back_makes_no_negative_age():
     assert report(last_receipted_s=NOW_S + 50)["last_receipted_reading_age_s"] == 0.0
+
+
+def test_a_clock_far_behind_the_last_receipt_is_not_healthy_and_says_why():
+    made = report(last_receipted_s=NOW_S + 40 * 365 * 86_400)
+    assert (made["healthy"], made["last_receipted_reading_age_s"]) == (False, None)
+    assert made["why"][0].startswith("The clock is behind the last receipted reading")

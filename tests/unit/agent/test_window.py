@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from agent.window import LONGEST_RESEND_S, RESEND_S, SendWindow
+from agent.window import ANSWER_S, LONGEST_RESEND_S, RESEND_S, SendWindow
 
 
 def window(in_flight=4, unreceipted=10, head=0):
@@ -44,6 +44,17 @@ def test_a_connection_begins_with_one_proof_until_its_puback():
     send(one, [2])
     one.refused(2)
     assert one.places(0) == 1
+
+
+def test_a_gateway_that_is_heard_ends_a_pause_and_gets_again_what_it_did_not_answer():
+    one = window()
+    send(one, [1, 2])
+    one.pause(100.0)
+    one.gateway_lives(ANSWER_S - 0.1)
+    assert not one.paused(ANSWER_S)
+    assert one.sent == 2, "it may be about to answer"
+    one.gateway_lives(ANSWER_S)
+    assert one.sent == 0
 
 
 def test_a_puback_moves_no_head():

@@ -183,6 +183,16 @@ def test_what_was_held_of_a_lost_log_is_not_asked_for_in_the_next(gateway):
     assert line(gateway).held == 0
 
 
+def test_what_was_held_of_a_log_that_never_began_does_not_silence_the_next(gateway):
+    device = gateway.member()
+    _, second = device.seal(), device.seal()
+    assert receipt_in(gateway.send(device, second), device).log == b"log-0001"
+    device.start_log(b"log-0002", None)
+    receipt = receipt_in(gateway.send(device, device.seal()), device)
+    assert (receipt.log, receipt.head_seq, receipt.missing) == (b"log-0002", 1, ())
+    assert line(gateway).held == 0
+
+
 def test_a_log_closed_by_a_later_one_does_not_grow(gateway):
     device = gateway.member()
     gateway.send(device, device.seal())
