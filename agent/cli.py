@@ -53,7 +53,7 @@ def run(config: Config = DEFAULT_CONFIG) -> None:
     with os.fdopen(fd, "wb", closefd=False) as file:
         pickle.dump(checked, file)
     os.lseek(fd, 0, os.SEEK_SET)
-    daemon = [sys.executable, "-m", "agent.daemon", str(fd)]
+    daemon = [sys.executable, "-P", "-m", "agent.daemon", str(fd)]  # -P: never from the working directory
     os.execv(sys.executable, daemon)  # noqa: S606 our own interpreter, no shell
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
-    # structlog's console renderer imports rich where it is installed: 4 MB that the daemon never uses.
-    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+    from agent import lean
+
+    lean.prepare()
 
 import fcntl
 import os

@@ -17,12 +17,11 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 
 import structlog
 
-from agent import export, papers, status
+from agent import __version__, export, papers, status
 from agent.broker import parse_broker_url, password, tls_context
 from agent.buses import Buses
 from agent.clock import Clock
@@ -198,7 +197,7 @@ class Node:
     def _descriptor(self) -> Descriptor:
         return Descriptor(
             agent="fieldproof",
-            version=metadata.version("fieldproof"),
+            version=__version__,
             key_class=self._signer.key_class,
             simulated=self._signer.key_class == "sim",
             hardware=hardware_model(),

@@ -88,7 +88,7 @@ class Publisher:
         self._connected: Connected | None = None
         self._problem = self._refusal = ""
         self._gateway_seen = False
-        self._log_id = self._newest_challenge_s = 0
+        self._log_id, self._newest_challenge_s = 0, -1
         self._stop_at_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self.turns = 0
