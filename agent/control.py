@@ -37,16 +37,18 @@ class ControlServer:
     ) -> None:
         self._path, self._make_report, self._export = path, make_report, export
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        making = path.with_suffix(".new")  # as long a name; whoever sees the socket can use it
         try:
-            path.unlink(missing_ok=True)
-            self._socket.bind(str(path))
-            path.chmod(0o600)
+            making.unlink(missing_ok=True)
+            self._socket.bind(str(making))
+            making.chmod(0o600)
+            self._socket.listen(4)
+            making.rename(path)
         except OSError as error:
             self._socket.close()
             raise HardStop(
                 f"The socket {path} cannot be made: {error}. Give a short state_dir that is this user's."
             ) from None
-        self._socket.listen(4)
         threading.Thread(target=self._run, name="control", daemon=True).start()
 
     def close(self) -> None:
