@@ -26,7 +26,7 @@ import structlog
 from agent import papers, retention
 from agent.clock import Clock
 from agent.errors import AgentError, TryAgain
-from agent.journal import Journal
+from agent.journal import Journal, Waiting
 from agent.sample import Captured, Missed
 from agent.sealer import Sealer
 from agent.settings import JournalSettings
@@ -36,7 +36,7 @@ from proof.reasons import Refused
 
 T = TypeVar("T")
 Job = Callable[[Journal], Any]
-_Waiting = tuple[Job, Future[Any]]
+_Asked = tuple[Job, Future[Any]]
 _BATCH = 256
 _TICK_S = 0.25
 _PAUSE_NS = 60 * 10**9  # between two replacements of a damaged store
@@ -75,12 +75,13 @@ class Keeper:
     ) -> None:
         self._journal, self._sealer, self._settings, self._clock = journal, sealer, settings, clock
         self._on_sealed, self._on_quarantine = on_sealed, on_quarantine
-        self._jobs: queue.Queue[_Waiting | None] = queue.Queue(maxsize=4 * _BATCH)
+        self._jobs: queue.Queue[_Asked | None] = queue.Queue(maxsize=4 * _BATCH)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._challenge: _Challenge | None = None
         self._beacon: tuple[Beacon, bytes] | None = None
         self._damage, self._replaced_ns, self._seal_after_ns = "", -_PAUSE_NS, 0
         self._adopted = self._ended = False
+        self._waiting: Waiting | None = None
         self.turns = 0
         """How often the thread has gone round: what the watchdog looks at."""
 
@@ -161,8 +162,8 @@ class Keeper:
     def _closed(self) -> str:
         return f"The journal {self._journal.path} is closed: the agent stops."
 
-    def _next_batch(self) -> tuple[list[_Waiting], bool]:
-        batch: list[_Waiting] = []
+    def _next_batch(self) -> tuple[list[_Asked], bool]:
+        batch: list[_Asked] = []
         try:
             item = self._jobs.get(timeout=_TICK_S)
             while item is not None:
@@ -174,7 +175,7 @@ class Keeper:
             return batch, False
         return batch, True
 
-    def _transact(self, batch: list[_Waiting]) -> None:
+    def _transact(self, batch: list[_Asked]) -> None:
         """Run jobs in one transaction; one that fails is left out and the others run again."""
         while batch:
             try:
@@ -195,7 +196,7 @@ class Keeper:
                 return None
         return None
 
-    def _run_jobs(self, batch: list[_Waiting]) -> list[Any]:
+    def _run_jobs(self, batch: list[_Asked]) -> list[Any]:
         """Their results, once all of them are committed."""
         with self._transaction() as journal:
             results = []
@@ -210,6 +211,7 @@ class Keeper:
 
     @contextmanager
     def _transaction(self) -> Iterator[Journal]:
+        self._waiting = None
         try:
             self._journal.begin()
             yield self._journal
@@ -219,11 +221,17 @@ class Keeper:
             self._undo()
             raise
 
+    def _look(self) -> Waiting:
+        """What waits for a proof; asked once per transaction, not at every idle turn."""
+        if self._waiting is None:
+            self._waiting = self._journal.waiting()
+        return self._waiting
+
     def _undo(self) -> None:
         self._journal.rollback()
         self._sealer.undo()
 
-    def _refuse(self, batch: list[_Waiting], sentence: str) -> None:
+    def _refuse(self, batch: list[_Asked], sentence: str) -> None:
         if batch:
             _log.error("journal not written", problem=sentence)
         for _, future in batch:
@@ -241,7 +249,7 @@ class Keeper:
             return
         try:
             self._mend()
-            while (answered := self._answered()) or self._sealer.due(self._journal.waiting()):
+            while (answered := self._answered()) or self._sealer.due(self._look()):
                 with self._transaction() as journal:
                     self._seal(journal, answered)
                 if answered is not None and self._challenge is answered:
@@ -303,6 +311,7 @@ class Keeper:
             _log.error("proofs of a closed log cannot be sealed again", problem=str(error))
 
     def _condemn(self, error: sqlite3.Error) -> None:
+        self._waiting = None
         self._damage = str(error)
         self._journal.close()
 
