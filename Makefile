@@ -41,8 +41,9 @@ vectors-check: $(DEV) ## fail if the code would write other vectors than the com
 interop: $(INTEROP) ## another COSE library (python-cwt) verifies the committed vectors
 	.venv-interop/bin/python tests/interop/verify_with_cwt.py
 
-bench: $(DEMO) ## the figures of the README
-	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+bench: $(DEMO) ## the figures of the README, into docs/benchmarks.md (needs mosquitto)
+	@scripts/debian-packages mosquitto strace
+	@$(BIN)/python -m benchmarks.run_all
 
 clean: ## remove environments, caches and builds
 	rm -rf .venv .venv-interop .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

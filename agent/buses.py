@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
@@ -17,6 +18,8 @@ from drivers.onewire import OneWire
 from drivers.serial_line import SerialLine
 
 Bus = SharedBus | SerialLine | OneWire
+
+_NUMBER = re.compile(r"[0-9]{1,6}")
 
 
 class Buses(Protocol):
@@ -32,14 +35,14 @@ def split(bus: str) -> tuple[str, str]:
     """(kind, place) of `i2c:1`, `serial:/dev/…` or `w1:`; raises `FixConfig`."""
     kind, colon, place = bus.partition(":")
     match kind:
-        case "i2c" if place.isdecimal():
-            return kind, place
+        case "i2c" if _NUMBER.fullmatch(place):
+            return kind, str(int(place))
         case "serial" if PurePosixPath(place).is_absolute():
             return kind, place
         case "w1" if colon and not place:
             return kind, place
     raise FixConfig(
-        f"The bus {bus!r} is not like i2c:1, serial:/dev/serial/by-id/NAME or w1: (ls /dev/i2c-*)."
+        f"The bus {bus[:60]!r} is not like i2c:1, serial:/dev/serial/by-id/NAME or w1: (ls /dev/i2c-*)."
     )
 
 
@@ -48,13 +51,13 @@ class HardwareBuses:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._open: dict[str, Bus] = {}
+        self._open: dict[tuple[str, str], Bus] = {}
 
     def get(self, bus: str) -> Bus:
-        kind, place = split(bus)
-        if bus not in self._open:
-            self._open[bus] = self._opened(kind, place)
-        return self._open[bus]
+        place = split(bus)
+        if place not in self._open:
+            self._open[place] = self._opened(*place)
+        return self._open[place]
 
     def close(self) -> None:
         for bus in self._open.values():

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import pickle
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,9 +21,10 @@ from typing import Annotated, Any
 import typer
 
 from agent import control, membership, settings
-from agent.errors import AgentError, FixConfig, TryAgain
+from agent.errors import AgentError, FixConfig, FixStore, TryAgain
 from agent.settings import Settings
 
+_NO_LIMIT_S = 2**40  # a device's clock may be ahead
 DEFAULT_CONFIG = Path("/etc/fieldproof/agent.toml")
 Config = Annotated[Path, typer.Option("--config", "-c", help="The node's TOML file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
@@ -51,7 +53,7 @@ def run(config: Config = DEFAULT_CONFIG) -> None:
     with os.fdopen(fd, "wb", closefd=False) as file:
         pickle.dump(checked, file)
     os.lseek(fd, 0, os.SEEK_SET)
-    daemon = [sys.executable, "-m", "agent.daemon", str(fd)]
+    daemon = [sys.executable, "-P", "-m", "agent.daemon", str(fd)]  # -P: never from the working directory
     os.execv(sys.executable, daemon)  # noqa: S606 our own interpreter, no shell
 
 
@@ -92,23 +94,20 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
     config: Config = DEFAULT_CONFIG,
     since: Annotated[str, typer.Option(help="ISO 8601 time, UTC unless it says otherwise.")] = "1970-01-01",
-    until: Annotated[str, typer.Option(help="ISO 8601 time; now if not given.")] = "",
+    until: Annotated[str, typer.Option(help="ISO 8601 time; no limit if not given.")] = "",
 ) -> None:
     """Write an evidence bundle: what anyone needs to verify this device's proofs of that time."""
     found = settings.load(config)
-    since_s, until_s = _seconds(since), _seconds(until) if until else int(time.time()) + 86_400
+    since_s, until_s = _seconds(since), _seconds(until) if until else _NO_LIMIT_S
     size = 0
     try:
-        with output.open("xb") as file:
+        with output.open("xb") as file, _removed_on_failure(output):
             for piece in _bundle(found, since_s, until_s):
                 size += file.write(piece)
     except FileExistsError:
         raise FixConfig(f"{output} is already there and stays as it is: give another name.") from None
     except OSError as error:
         raise FixConfig(f"{output} cannot be written: {error.strerror}.") from None
-    except AgentError:
-        output.unlink(missing_ok=True)
-        raise
     typer.echo(
         f"{output}: {size} bytes. Verify it with: fieldproof-gateway verify {output} --gateway-key KEY"
     )
@@ -128,6 +127,16 @@ def check(found: Settings) -> Settings:
     if found.mqtt.broker_url:
         parse_broker_url(found.mqtt.broker_url, found.mqtt)
     return found
+
+
+@contextlib.contextmanager
+def _removed_on_failure(output: Path) -> Iterator[None]:
+    """A bundle is whole or not there."""
+    try:
+        yield
+    except BaseException:
+        output.unlink(missing_ok=True)
+        raise
 
 
 def _bundle(found: Settings, since_s: int, until_s: int) -> Iterator[bytes]:
@@ -151,12 +160,20 @@ def _bundle(found: Settings, since_s: int, until_s: int) -> Iterator[bytes]:
             raise
     device = device_id(open_key(found.key).public_key)
     joined = membership.load(found.membership_path, device, int(time.time()))
-    with contextlib.closing(Journal(found.journal_path, device)) as journal:
+    if not found.journal_path.exists():
+        raise FixStore(f"There is no journal at {found.journal_path}: nothing was ever sampled here.")
+    try:
+        with contextlib.closing(Journal(found.journal_path, device)) as journal:
 
-        def call(job: Callable[[Journal], Any], /) -> Any:
-            return job(journal)
+            def call(job: Callable[[Journal], Any], /) -> Any:
+                return job(journal)
 
-        yield from exports.pieces(call, joined, since_s, until_s)
+            yield from exports.pieces(call, joined, since_s, until_s)
+    except sqlite3.Error as error:
+        raise FixStore(
+            f"The journal {found.journal_path} cannot be read: {error}. Start the agent: it keeps what is "
+            "damaged and goes on with a new journal."
+        ) from None
 
 
 def _seconds(text: str) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from agent.errors import TryAgain
+from agent.errors import HardStop, TryAgain
 
 MAX_REQUEST_BYTES = 128
 MAX_REPORT_BYTES = 1_000_000
@@ -27,7 +27,7 @@ _log = structlog.get_logger()
 
 
 class ControlServer:
-    """Serves until `close`. Raises `TryAgain` where the socket cannot be made."""
+    """Serves until `close`. Raises `HardStop` where the socket cannot be made."""
 
     def __init__(
         self,
@@ -37,14 +37,18 @@ class ControlServer:
     ) -> None:
         self._path, self._make_report, self._export = path, make_report, export
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        making = path.with_suffix(".new")  # as long a name; whoever sees the socket can use it
         try:
-            path.unlink(missing_ok=True)
-            self._socket.bind(str(path))
-            path.chmod(0o600)
+            making.unlink(missing_ok=True)
+            self._socket.bind(str(making))
+            making.chmod(0o600)
+            self._socket.listen(4)
+            making.rename(path)
         except OSError as error:
             self._socket.close()
-            raise TryAgain(f"The socket {path} cannot be made: {error}. Use a shorter state_dir.") from None
-        self._socket.listen(4)
+            raise HardStop(
+                f"The socket {path} cannot be made: {error}. Give a short state_dir that is this user's."
+            ) from None
         threading.Thread(target=self._run, name="control", daemon=True).start()
 
     def close(self) -> None:
@@ -105,6 +109,6 @@ def ask_status(path: Path) -> dict[str, object]:
         answer = json.loads(data)
     except ValueError:
         answer = None
-    if not isinstance(answer, dict):
+    if not isinstance(answer, dict) or "healthy" not in answer:
         raise TryAgain(f"What answers at {path} is not a fieldproof agent.")
     return answer

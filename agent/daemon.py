@@ -8,18 +8,28 @@ this program (execv): neither the command line's nor pydantic's code stays in me
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":
+    from agent import lean
+
+    lean.prepare()
+
+import fcntl
 import os
 import pickle
 import signal
-import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from agent import logs, membership, notify
 from agent import node as nodes
 from agent.buses import HardwareBuses
 from agent.clock import SystemClock
 from agent.control import ControlServer
-from agent.errors import AgentError
+from agent.errors import AgentError, HardStop
 from agent.keystore import open_key
 from agent.node import Node
 from agent.settings import Settings
@@ -36,10 +46,27 @@ def main(fd: int) -> int:
         joined = membership.load(
             settings.membership_path, device_id(signer.public_key), clock.wall().ns // 10**9
         )
-        return serve(Node(settings, signer, joined, clock, HardwareBuses(clock)), settings)
+        with alone(settings.state_dir):
+            return serve(Node(settings, signer, joined, clock, HardwareBuses(clock)), settings)
     except AgentError as error:
         sys.stderr.write(f"fieldproof-agent: {error.sentence}\n")
         return error.exit_code
+
+
+@contextmanager
+def alone(state_dir: Path) -> Iterator[None]:
+    """The state folder for this process only; raises `HardStop` while another agent runs in it."""
+    folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HardStop(
+                f"Another agent runs in {state_dir}: stop it first, or give this one its own state_dir."
+            ) from None
+        yield
+    finally:
+        os.close(folder)
 
 
 def serve(node: Node, settings: Settings, stop: threading.Event | None = None) -> int:

@@ -3,7 +3,8 @@
 - SQLite, WAL, `synchronous=FULL`, exactly one connection, used by one thread (`agent.keeper`).
 - What a committed transaction stored survives SIGKILL and a power cut. Callers commit; nothing here does.
 - `samples` are readings not yet sealed, in append order; an append touches no other table, because each
-  page it touches is written to the card. `instruments` says how many of each were sealed, and the newest.
+  page it touches is written to the card. `instruments` says how many of each were sealed, and the newest
+  boot time that a proof accounts for.
 - A sequence number is allotted in the transaction that stores the signed bytes; both never change.
 - `proofs` are sealed; evicted ones keep their sequence number and hash and lose their bytes
   (`agent.retention`). `losses` are samples that should exist and do not, until sealed.
@@ -26,6 +27,11 @@ from agent.schema import SCHEMA, SCHEMA_VERSION
 from proof.claims import Lost, Predecessor
 from proof.cose import object_hash
 from proof.reasons import Refused
+
+_SEALED = (
+    "INSERT INTO instruments VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE SET sealed = sealed + ?4, "
+    "boottime_ns = iif(boot_id = ?2, max(boottime_ns, ?3), ?3), boot_id = ?2"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,13 @@ class Journal:
     def executemany(self, sql: str, rows: Iterable[Sequence[object]]) -> sqlite3.Cursor:
         return self._db.executemany(sql, rows)
 
+    def give_back_space(self) -> None:
+        """Outside a transaction: all free pages, and the write-ahead log, go back to the file system."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        # `execute` takes one step of this pragma, and a step frees one page; a script runs to its end.
+        self._db.executescript("PRAGMA incremental_vacuum")
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def begin(self) -> None:
         self._db.execute("BEGIN IMMEDIATE")
 
@@ -131,7 +144,17 @@ class Journal:
         return OpenLog(log_id, log, seq, head, Predecessor(prev_log, prev_head, reason) if prev_log else None)
 
     def knows_log(self, log: bytes) -> bool:
-        return self._db.execute("SELECT 1 FROM logs WHERE log = ?", (log,)).fetchone() is not None
+        """Whether this store opened `log`, or names it as the one before its own."""
+        known = "SELECT 1 FROM logs WHERE ? IN (log, prev_log)"
+        return self._db.execute(known, (log,)).fetchone() is not None
+
+    def closed_logs(self) -> list[int]:
+        """Ids of logs before the open one that still keep proofs without a receipt."""
+        rows = self._db.execute(
+            "SELECT DISTINCT log_id FROM proofs WHERE receipted_s IS NULL AND data IS NOT NULL "
+            "AND log_id < (SELECT max(id) FROM logs) ORDER BY log_id"
+        )
+        return [row[0] for row in rows]
 
     def start_log(self, log: bytes, predecessor: Predecessor | None) -> None:
         prev = (predecessor.log, predecessor.head_hash, predecessor.reason) if predecessor else (None,) * 3
@@ -215,10 +238,11 @@ class Journal:
         return Waiting(samples, losses, *(oldest or (None, None)))
 
     def newest_ns(self, instrument: str, boot_id: bytes) -> int | None:
-        """Boot time of the newest sample of `instrument` ever appended in this boot."""
+        """Boot time of the newest sample of `instrument` ever appended, or loss ever noted, in this boot."""
         row = self._db.execute(
             "SELECT max(boottime_ns) FROM ("
             "SELECT boottime_ns FROM samples WHERE instrument = ?1 AND boot_id = ?2 "
+            "UNION ALL SELECT to_ns FROM losses WHERE instrument = ?1 AND boot_id = ?2 "
             "UNION ALL SELECT boottime_ns FROM instruments WHERE name = ?1 AND boot_id = ?2)",
             (instrument, boot_id),
         ).fetchone()
@@ -228,9 +252,7 @@ class Journal:
         """Remove samples that the proof stored in this transaction holds."""
         self._db.executemany("DELETE FROM samples WHERE id = ?", [(row_id,) for row_id, _ in sealed])
         self._db.executemany(
-            "INSERT INTO instruments VALUES (?1, ?2, ?3, 1) ON CONFLICT (name) DO UPDATE SET "
-            "sealed = sealed + 1, boottime_ns = iif(boot_id = ?2, max(boottime_ns, ?3), ?3), boot_id = ?2",
-            [(sample.instrument, sample.boot_id, sample.boottime_ns) for _, sample in sealed],
+            _SEALED, [(sample.instrument, sample.boot_id, sample.boottime_ns, 1) for _, sample in sealed]
         )
 
     def take_losses(self, boot_id: bytes, limit: int) -> tuple[Lost, ...]:
@@ -240,6 +262,7 @@ class Journal:
             (boot_id, limit),
         ).fetchall()
         self._db.executemany("DELETE FROM losses WHERE id = ?", [(row[0],) for row in rows])
+        self._db.executemany(_SEALED, [(name, boot_id, to_ns, 0) for _, name, _, to_ns, _, _ in rows])
         return tuple(Lost(*row[1:]) for row in rows)
 
     # Proofs
@@ -305,6 +328,14 @@ class Journal:
         ).fetchone()
         return int(row[0])
 
-    def drop_unreceipted(self, log_id: int) -> None:
-        """Forget the bytes of a closed log's proofs whose readings were sealed again."""
-        self._db.execute("UPDATE proofs SET data = NULL WHERE log_id = ? AND receipted_s IS NULL", (log_id,))
+    def receipted_at_s(self) -> int:
+        """The gateway's time of the newest receipt this store knows, -1 before the first."""
+        row = self._db.execute(
+            "SELECT receipted_s FROM proofs WHERE receipted_s IS NOT NULL "
+            "ORDER BY log_id DESC, seq DESC LIMIT 1"
+        ).fetchone()
+        return int(row[0]) if row else -1
+
+    def drop_bytes(self, log_id: int, seq: int) -> None:
+        """Forget the bytes of a proof whose readings were sealed again in another log."""
+        self._db.execute("UPDATE proofs SET data = NULL WHERE log_id = ? AND seq = ?", (log_id, seq))

@@ -3,19 +3,21 @@
 - Others hand it jobs and wait: a job has happened, on disk, when its call returns. Jobs that wait at the same
   time share one transaction and one fsync.
 - After each transaction it seals what is due and keeps the store within its bounds.
-- A failing job fails alone; a failing disk fails every job of the transaction with `TryAgain`; a damaged
-  store is quarantined and the jobs run again on the new one.
-- The challenge in force is answered as soon as every instrument has been read after it, or its time is up.
+- A failing job fails alone. A full disk makes room and tries once more; a failing one fails every job of the
+  transaction with `TryAgain`. A damaged store is quarantined and the jobs run again on the new one; one that
+  cannot be replaced is tried again later. The thread lives until `stop`.
+- The challenge in force is answered by the first proof sealed after every instrument was read since it came,
+  or its time is up; a proof that is sealed before for another reason does not carry it.
 """
 
 from __future__ import annotations
 
 import queue
-import shutil
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -24,27 +26,39 @@ import structlog
 from agent import papers, retention
 from agent.clock import Clock
 from agent.errors import AgentError, TryAgain
-from agent.journal import Journal
+from agent.journal import Journal, Waiting
 from agent.sample import Captured, Missed
 from agent.sealer import Sealer
 from agent.settings import JournalSettings
 from agent.store import is_damage, is_full, open_journal
 from proof.beacon import Beacon
+from proof.reasons import Refused
 
 T = TypeVar("T")
 Job = Callable[[Journal], Any]
-EVICTED = "store full"
+_Asked = tuple[Job, Future[Any]]
 _BATCH = 256
 _TICK_S = 0.25
-_EVICT_AT_ONCE = 64
+_PAUSE_NS = 60 * 10**9  # between two replacements of a damaged store
+_RETRY_NS = 5 * 10**9  # after a seal that failed
+# A job's own mistake, not the disk's.
+_JOB_ERRORS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
 _log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class _Challenge:
     nonce: bytes
+    heard_ns: int
     deadline_ns: int
     waiting_for: set[str]
+
+
+class _JobFailed(Exception):
+    """A job's own failure; nothing of its transaction was stored."""
+
+    def __init__(self, future: Future[Any], error: Exception) -> None:
+        self.future, self.error = future, error
 
 
 class Keeper:
@@ -61,10 +75,13 @@ class Keeper:
     ) -> None:
         self._journal, self._sealer, self._settings, self._clock = journal, sealer, settings, clock
         self._on_sealed, self._on_quarantine = on_sealed, on_quarantine
-        self._jobs: queue.Queue[tuple[Job, Future[Any]] | None] = queue.Queue(maxsize=4 * _BATCH)
+        self._jobs: queue.Queue[_Asked | None] = queue.Queue(maxsize=4 * _BATCH)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._challenge: _Challenge | None = None
         self._beacon: tuple[Beacon, bytes] | None = None
+        self._damage, self._replaced_ns, self._seal_after_ns = "", -_PAUSE_NS, 0
+        self._adopted = self._ended = False
+        self._waiting: Waiting | None = None
         self.turns = 0
         """How often the thread has gone round: what the watchdog looks at."""
 
@@ -80,6 +97,8 @@ class Keeper:
         Raises what the job raises, `TryAgain` when the disk or the thread does not answer."""
         future: Future[T] = Future()
         try:
+            if self._ended:
+                raise TryAgain(self._closed())
             self._jobs.put((job, future), timeout=timeout_s)
             return future.result(timeout_s)
         except (queue.Full, TimeoutError):
@@ -89,25 +108,22 @@ class Keeper:
 
     def append(self, sample: Captured) -> None:
         """When this returns, the sample survives SIGKILL and a power cut."""
-
-        def job(journal: Journal) -> None:
-            journal.append(sample)
-
-        self.call(job)
-        if self._challenge is not None:
-            self._challenge.waiting_for.discard(sample.instrument)
+        self.call(lambda journal: journal.append(sample))
+        challenge = self._challenge
+        if challenge is not None and sample.boottime_ns >= challenge.heard_ns:
+            challenge.waiting_for.discard(sample.instrument)
 
     def note_missed(self, missed: Missed) -> None:
         self.call(lambda journal: journal.note_missed(missed))
 
     def hear_beacon(self, beacon: Beacon, data: bytes) -> None:
         """The next proof shows that it is younger than `beacon`, whose signed bytes are `data`."""
-        if self._beacon is None or beacon.number > self._beacon[0].number:
+        if self._beacon is None or beacon.issued_at_s > self._beacon[0].issued_at_s:
             self._beacon = (beacon, data)
 
     def hear_challenge(self, nonce: bytes, deadline_ns: int, instruments: set[str]) -> None:
-        """A proof with `nonce` is sealed once each of `instruments` has appended a sample."""
-        self._challenge = _Challenge(nonce, deadline_ns, instruments)
+        """A proof with `nonce` is sealed once each of `instruments` has appended a sample read since now."""
+        self._challenge = _Challenge(nonce, self._clock.boottime_ns(), deadline_ns, set(instruments))
 
     def seal_open_window(self) -> None:
         """Seal whatever samples or losses there are, now."""
@@ -123,23 +139,31 @@ class Keeper:
         self._on_sealed()
 
     def stop(self, timeout_s: float) -> None:
-        self._jobs.put(None)
-        self._thread.join(timeout_s)
+        """Also where it was never started."""
+        if self._thread.is_alive():
+            with suppress(queue.Full):
+                self._jobs.put(None, timeout=timeout_s)
+            self._thread.join(timeout_s)
         if not self._thread.is_alive():
             self._journal.close()
 
     def _run(self) -> None:
-        while True:
+        last = False
+        while not last:
             batch, last = self._next_batch()
-            if batch:
-                self._transact(batch)
+            self._transact(batch)
             self._seal_what_is_due()
             self.turns += 1
-            if last:
-                return
+        self._ended = True
+        while not self._jobs.empty():
+            if item := self._jobs.get():
+                self._refuse([item], self._closed())
 
-    def _next_batch(self) -> tuple[list[tuple[Job, Future[Any]]], bool]:
-        batch: list[tuple[Job, Future[Any]]] = []
+    def _closed(self) -> str:
+        return f"The journal {self._journal.path} is closed: the agent stops."
+
+    def _next_batch(self) -> tuple[list[_Asked], bool]:
+        batch: list[_Asked] = []
         try:
             item = self._jobs.get(timeout=_TICK_S)
             while item is not None:
@@ -151,108 +175,157 @@ class Keeper:
             return batch, False
         return batch, True
 
-    def _transact(self, batch: list[tuple[Job, Future[Any]]]) -> None:
+    def _transact(self, batch: list[_Asked]) -> None:
         """Run jobs in one transaction; one that fails is left out and the others run again."""
         while batch:
-            done: list[tuple[Future[Any], Any]] = []
-            job, future = batch[0]
             try:
-                self._journal.begin()
-                for job, future in batch:
-                    done.append((future, job(self._journal)))
-                self._journal.commit()
+                self._mend()
+                results = self._run_jobs(batch)
+            except _JobFailed as failed:
+                batch = [item for item in batch if item[1] is not failed.future]
+                failed.future.set_exception(failed.error)
+            except AgentError as error:
+                return self._refuse(batch, error.sentence)
             except sqlite3.Error as error:
-                self._journal.rollback()
-                if is_damage(error):
-                    self._quarantine(error)
-                    continue
-                refused = TryAgain(f"The journal {self._journal.path} cannot be written: {error}.")
-                _log.error("journal not written", problem=refused.sentence)
-                self._make_room(force=is_full(error))
-                for _, waiter in batch:
-                    waiter.set_exception(refused)
-                return
-            except Exception as error:  # noqa: BLE001 the job's own failure belongs to its caller
-                self._journal.rollback()
-                future.set_exception(error)
-                batch = [item for item in batch if item[1] is not future]
-                continue
-            for future, result in done:
-                future.set_result(result)
-            return
+                if not self._try_again(error):
+                    sentence = f"The journal {self._journal.path} cannot be written: {error}."
+                    return self._refuse(batch, sentence)
+            else:
+                for (_, future), result in zip(batch, results, strict=True):
+                    future.set_result(result)
+                return None
+        return None
+
+    def _run_jobs(self, batch: list[_Asked]) -> list[Any]:
+        """Their results, once all of them are committed."""
+        with self._transaction() as journal:
+            results = []
+            for job, future in batch:
+                try:
+                    results.append(job(journal))
+                except Exception as error:
+                    if isinstance(error, sqlite3.Error) and not isinstance(error, _JOB_ERRORS):
+                        raise
+                    raise _JobFailed(future, error) from error
+        return results
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Journal]:
+        self._waiting = None
+        try:
+            self._journal.begin()
+            yield self._journal
+            self._journal.commit()
+            self._sealer.committed()
+        except BaseException:
+            self._undo()
+            raise
+
+    def _look(self) -> Waiting:
+        """What waits for a proof; asked once per transaction, not at every idle turn."""
+        if self._waiting is None:
+            self._waiting = self._journal.waiting()
+        return self._waiting
+
+    def _undo(self) -> None:
+        self._journal.rollback()
+        self._sealer.undo()
+
+    def _refuse(self, batch: list[_Asked], sentence: str) -> None:
+        if batch:
+            _log.error("journal not written", problem=sentence)
+        for _, future in batch:
+            future.set_exception(TryAgain(sentence))
+
+    def _try_again(self, error: sqlite3.Error) -> bool:
+        """Whether the same may work at once: on another file, or with more room."""
+        if is_damage(error):
+            self._condemn(error)
+            return True
+        return is_full(error) and self._make_room(force=True)
 
     def _seal_what_is_due(self) -> None:
+        if self._clock.boottime_ns() < self._seal_after_ns:
+            return
         try:
-            while self._challenge_answered() or self._sealer.due(self._journal.waiting()):
-                self._journal.begin()
-                self._seal(self._journal)
-                self._journal.commit()
-                self._make_room(force=False)
+            self._mend()
+            while (answered := self._answered()) or self._sealer.due(self._look()):
+                with self._transaction() as journal:
+                    self._seal(journal, answered)
+                if answered is not None and self._challenge is answered:
+                    self._challenge = None
+                self._make_room()
                 self._on_sealed()
-        except sqlite3.Error as error:
-            self._journal.rollback()
-            if is_damage(error):
-                self._quarantine(error)
-            else:
+        except Exception as error:  # noqa: BLE001 whatever a seal meets, appending goes on
+            if not (isinstance(error, sqlite3.Error) and self._try_again(error)):
                 _log.error("proof not sealed, will try again", problem=str(error))
-                self._make_room(force=is_full(error))
+                self._seal_after_ns = self._clock.boottime_ns() + _RETRY_NS
 
-    def _seal(self, journal: Journal) -> None:
+    def _seal(self, journal: Journal, challenge: _Challenge | None = None) -> None:
         if self._beacon is not None:
             beacon, data = self._beacon
-            nonce = (self._challenge.nonce,) if self._challenge else ()
+            nonce = (challenge.nonce,) if challenge else ()
             self._sealer.freshness = (beacon.hash, *nonce)
             papers.keep_beacon(journal, beacon.hash, data)
-        self._challenge = None
         sealed = self._sealer.seal(journal)
+        self._sealer.freshness = self._sealer.freshness[:1]
         _log.info("proof sealed", seq=sealed.seq, readings=sealed.readings, bytes=sealed.size)
 
-    def _challenge_answered(self) -> bool:
+    def _answered(self) -> _Challenge | None:
+        """The challenge in force, if it is time to seal its answer."""
         challenge = self._challenge
         if challenge is None:
-            return False
-        return not challenge.waiting_for or self._clock.boottime_ns() >= challenge.deadline_ns
+            return None
+        over = self._clock.boottime_ns() >= challenge.deadline_ns
+        return challenge if over or not challenge.waiting_for else None
 
-    def _make_room(self, force: bool) -> None:
-        """Evict within the bounds: receipted proofs first, then unreceipted ones, which leave a gap record.
-        `force` evicts once whatever the bounds say: the disk is full."""
-        journal = self._journal
+    def _make_room(self, force: bool = False) -> bool:
+        """Whether anything was given up. `force`: whatever the bounds say, the disk is full."""
         try:
-            while force or self._crowded():
-                force = False
-                journal.begin()
-                if not retention.evict_receipted(journal, _EVICT_AT_ONCE):
-                    log = journal.open_log()
-                    gap = (
-                        retention.evict_unreceipted(journal, log.id, _EVICT_AT_ONCE, EVICTED) if log else None
-                    )
-                    if gap is None:
-                        journal.rollback()
-                        return
-                    _log.warning("proofs given up", first=gap.first_seq, last=gap.last_seq, reason=gap.reason)
-                journal.commit()
-                retention.give_back_space(journal)
-        except sqlite3.Error as error:
-            journal.rollback()
+            room = retention.make_room(self._journal, self._settings, force)
+        except (sqlite3.Error, OSError) as error:
+            self._undo()
             _log.error("no room could be made in the journal", problem=str(error))
+            if isinstance(error, sqlite3.Error) and is_damage(error):
+                self._condemn(error)
+            return False
+        if room.gap:
+            self._sealer.forget_announcement()  # the descriptor may have gone with it
+            _log.warning("proofs given up", last=room.gap.last_seq, reason=room.gap.reason)
+        return room.evicted > 0
 
-    def _crowded(self) -> bool:
-        if retention.bytes_used(self._journal) > self._settings.max_bytes:
-            return True
-        return shutil.disk_usage(self._journal.path.parent).free < self._settings.free_floor_bytes
+    def _mend(self) -> None:
+        """A sound journal, and nothing left in a log that was salvaged. Raises `AgentError`."""
+        if self._damage:
+            self._replace()
+        if not self._adopted:
+            self._adopt()
+            self._adopted = True
 
-    def _quarantine(self, error: sqlite3.Error) -> None:
-        path, device = self._journal.path, self._journal.device
-        self._journal.close()
+    def _adopt(self) -> None:
         try:
-            opened = open_journal(path, device, self._clock.boot_id, condemned=True)
-        except AgentError as problem:
-            _log.critical("the corrupt journal cannot be replaced", problem=problem.sentence)
-            raise
-        self._journal = opened.journal
+            with self._transaction() as journal:
+                for log_id in journal.closed_logs():
+                    self._sealer.reseal(journal, log_id)
+        except (Refused, ValueError) as error:  # they stay where they are, for a person
+            _log.error("proofs of a closed log cannot be sealed again", problem=str(error))
+
+    def _condemn(self, error: sqlite3.Error) -> None:
+        self._waiting = None
+        self._damage = str(error)
+        self._journal.close()
+
+    def _replace(self) -> None:
+        now_ns, path = self._clock.boottime_ns(), self._journal.path
+        if now_ns - self._replaced_ns < _PAUSE_NS:
+            raise TryAgain(
+                f"The journal {path} is damaged again ({self._damage}): it is replaced once a minute."
+            )
+        self._replaced_ns = now_ns
+        opened = open_journal(path, self._journal.device, self._clock.boot_id, condemned=True)
+        kept = opened.quarantined
+        sentence = f"The journal was damaged ({self._damage}) and is kept as {kept}; a new log is open."
+        self._journal, self._damage, self._adopted = opened.journal, "", False
         self._sealer.forget_announcement()
-        sentence = (
-            f"The journal was damaged ({error}) and is kept as {opened.quarantined}; a new log is open."
-        )
         _log.critical("journal quarantined", problem=sentence)
         self._on_quarantine(sentence)

@@ -6,11 +6,8 @@ import os
 import sys
 from typing import Literal
 
-# structlog's console renderer imports rich where it is installed: 4 MB that the daemon never uses.
-sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
-
-import structlog  # noqa: E402 after the line above
-from structlog.typing import EventDict, WrappedLogger  # noqa: E402
+import structlog
+from structlog.typing import EventDict, WrappedLogger
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # sd-daemon(3)
 
@@ -22,7 +19,7 @@ def configure(log_format: Literal["text", "json"]) -> None:
         if log_format == "json"
         else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], drop_missing=True)
     )
-    under_systemd = "JOURNAL_STREAM" in os.environ
+    under_systemd = _is_journal()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -33,6 +30,15 @@ def configure(log_format: Literal["text", "json"]) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _is_journal() -> bool:
+    """Whether stderr is journald's own stream (systemd.exec(5), JOURNAL_STREAM is `device:inode`)."""
+    try:
+        stderr = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{stderr.st_dev}:{stderr.st_ino}"
 
 
 class _Rendered:

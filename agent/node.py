@@ -17,16 +17,15 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 
 import structlog
 
-from agent import export, papers, status
-from agent.broker import parse_broker_url
+from agent import __version__, export, papers, status
+from agent.broker import parse_broker_url, password, tls_context
 from agent.buses import Buses, split
 from agent.clock import Clock
-from agent.errors import FixConfig, HardStop
+from agent.errors import FixConfig, HardStop, TryAgain
 from agent.keeper import Keeper
 from agent.membership import Joined
 from agent.mqtt import Link
@@ -77,6 +76,7 @@ class Node:
             for quantities in (self._instruments[i.name].quantities,)
         }
 
+        tls_context(broker), password(settings.mqtt)  # unusable files are said before anything is made
         opened = open_journal(settings.journal_path, self.device, clock.boot_id)
         if opened.quarantined:
             self.tell(f"The journal was corrupt and is kept as {opened.quarantined}; a new log is open.")
@@ -119,15 +119,18 @@ class Node:
 
     def stop(self) -> None:
         """Also after a `start` that failed."""
-        if not self._started:
-            self._buses.close()
-            return
-        for sampler in self.samplers:
-            sampler.stop()
-        for sampler in self.samplers:
-            sampler.join(timeout_s=5.0)
-        self.keeper.seal_open_window()
-        self.publisher.stop(PUBLISH_AT_STOP_S)
+        if self._started:
+            for sampler in self.samplers:
+                sampler.stop()
+            for sampler in self.samplers:
+                sampler.join(timeout_s=5.0)
+            try:
+                self.keeper.seal_open_window()
+            except (
+                TryAgain
+            ) as error:  # a disk that does not answer: what is on it is sealed at the next start
+                self.tell(error.sentence)
+            self.publisher.stop(PUBLISH_AT_STOP_S)
         self.keeper.stop(timeout_s=10.0)
         self._buses.close()
 
@@ -194,7 +197,7 @@ class Node:
     def _descriptor(self) -> Descriptor:
         return Descriptor(
             agent="fieldproof",
-            version=metadata.version("fieldproof"),
+            version=__version__,
             key_class=self._signer.key_class,
             simulated=self._signer.key_class == "sim",
             hardware=hardware_model(),

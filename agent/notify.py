@@ -26,4 +26,5 @@ def watchdog_s() -> float | None:
         interval_us = int(os.environ["WATCHDOG_USEC"])
     except (KeyError, ValueError):
         return None
-    return interval_us / 2e6 if os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()) else None
+    ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    return interval_us / 2e6 if ours and interval_us > 0 else None

@@ -3,12 +3,14 @@ and what an export or a report reads."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.journal import Journal
 from agent.retention import bytes_used
+from proof.receipt import ProofVerdict
 
-MAX_BEACONS = 10_000
+MAX_BEACONS = MAX_VERDICTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,18 @@ class Counts:
     bytes_used: int
 
 
-def store_verdict(journal: Journal, log_id: int, seq: int, code: str, detail: str) -> None:
-    journal.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?)", (log_id, seq, code, detail))
+def store_verdicts(
+    journal: Journal, log_id: int, found: Sequence[ProofVerdict]
+) -> tuple[ProofVerdict, ...]:
+    """The newest `MAX_VERDICTS` stay. Those that were not known before: receipts repeat the last ones."""
+    sql = "INSERT OR IGNORE INTO verdicts VALUES (?, ?, ?, ?)"
+    new = tuple(v for v in found if journal.execute(sql, (log_id, v.seq, v.code, v.detail)).rowcount)
+    journal.execute(
+        "DELETE FROM verdicts WHERE (log_id, seq, code) <= (SELECT log_id, seq, code FROM verdicts "
+        "ORDER BY log_id DESC, seq DESC, code DESC LIMIT 1 OFFSET ?)",
+        (MAX_VERDICTS,),
+    )
+    return new
 
 
 def verdicts(journal: Journal, limit: int) -> list[tuple[int, str, str]]:

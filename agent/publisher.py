@@ -33,6 +33,7 @@ from proof.beacon import Challenge
 from proof.reasons import Refused as NotAccepted
 
 SYNC_GRACE_S = 2.0
+NO_GATEWAY = "No gateway listens at the broker: proofs are kept and tried again."
 _SUBACK_S = 30.0
 _IDLE_S = 1.0
 _log = structlog.get_logger()
@@ -83,11 +84,11 @@ class Publisher:
         self._window = SendWindow(in_flight)
         self._backoff, self._gateway_backoff = Backoff(), Backoff()
         self._reconnect_at_s: float | None = 0.0
-        self._synced, self._sync_until_s = False, 0.0
+        self._synced, self._subscribed, self._sync_until_s = False, False, 0.0
         self._connected: Connected | None = None
-        self._problem = ""
+        self._problem = self._refusal = ""
         self._gateway_seen = False
-        self._log_id = 0
+        self._log_id, self._newest_challenge_s = 0, -1
         self._stop_at_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self.turns = 0
@@ -112,9 +113,8 @@ class Publisher:
     def state(self) -> LinkState:
         connected = self._connected
         protocol = {5: "MQTT 5", 4: "MQTT 3.1.1"}.get(connected.protocol, "?") if connected else ""
-        return LinkState(
-            connected is not None, protocol, self._problem, self._window.flying, self._gateway_seen
-        )
+        problem = " ".join(filter(None, (self._problem, self._refusal)))
+        return LinkState(connected is not None, protocol, problem, self._window.flying, self._gateway_seen)
 
     def _run(self) -> None:
         finished = False
@@ -160,12 +160,12 @@ class Publisher:
         match event:
             case Connected():
                 self._connected, self._problem = event, ""
-                self._synced, self._sync_until_s = False, now_s + _SUBACK_S
+                self._synced, self._subscribed, self._sync_until_s = False, False, now_s + _SUBACK_S
                 self._backoff.up(round(now_s * 1e9))
                 self._link.subscribe([self._topics[leaf] for leaf in ("receipt", "challenge", "beacon")])
                 _log.info("connected", protocol=event.protocol)
             case Subscribed():
-                self._sync_until_s = now_s + SYNC_GRACE_S
+                self._subscribed, self._sync_until_s = True, now_s + SYNC_GRACE_S
                 if event.refused:
                     self._problem = (
                         f"The broker does not let this device read {', '.join(event.refused)}: check its ACL."
@@ -193,15 +193,12 @@ class Publisher:
         if not failed and not no_subscribers:
             self._window.delivered(mid)
             return
-        self._gateway_seen = self._gateway_seen and not no_subscribers
-        what = (
-            "No gateway listens at the broker"
-            if no_subscribers
-            else f"The broker refused a proof (0x{code:02x})"
-        )
-        if not self._problem.startswith(what):
-            self._problem = f"{what}: proofs are kept and tried again."
-            _log.warning("proof not taken", problem=self._problem)
+        if failed and not self._refusal:  # it stays: some brokers hang up after it
+            self._refusal = f"The broker refused a proof (0x{code:02x}): check its ACL; proofs are kept."
+            _log.warning("proof not taken", problem=self._refusal)
+        elif no_subscribers and self._problem != NO_GATEWAY:
+            self._gateway_seen, self._problem = False, NO_GATEWAY
+            _log.warning("proof not taken", problem=NO_GATEWAY)
         self._window.refused(mid)
         if not self._window.paused(now_s):
             self._window.pause(now_s + _jittered_s(self._gateway_backoff))
@@ -216,17 +213,25 @@ class Publisher:
                 self._receipt(receipt.open_receipt(data, self._gateway_keys, self._device), data)
             elif message.topic == self._topics["beacon"]:
                 self._keeper.hear_beacon(beacon.open_beacon(data, self._gateway_keys, self._network), data)
+                if not message.retain:
+                    self._window.gateway_lives(self._monotonic())
             elif message.topic == self._topics["challenge"]:
-                self._on_challenge(beacon.open_challenge(data, self._gateway_keys, self._device))
+                self._challenge(beacon.open_challenge(data, self._gateway_keys, self._device))
         except NotAccepted as refused:
             _log.warning("message not accepted", topic=message.topic, reason=str(refused.verdict))
+
+    def _challenge(self, challenge: Challenge) -> None:
+        """Each once: a broker that repeats old ones gets no samples for them."""
+        if challenge.issued_at_s > self._newest_challenge_s:
+            self._newest_challenge_s = challenge.issued_at_s
+            self._on_challenge(challenge)
 
     def _receipt(self, received: receipt.Receipt, data: bytes) -> None:
         if received.log == receipt.NO_LOG:
             return  # a refusal of an enrolment: provisioning's business
         outcome = self._keeper.call(lambda journal: accept(journal, received, data, self._sealer))
         now_s = self._monotonic()
-        self._gateway_seen, self._synced, self._problem = True, True, ""
+        self._gateway_seen, self._synced, self._problem, self._refusal = True, True, "", ""
         self._gateway_backoff = Backoff()
         if outcome.new_log_because:
             self._window.start(0, now_s)
@@ -236,7 +241,7 @@ class Publisher:
         self._window.receipted(
             outcome.head, received.missing if received.head_seq == outcome.head else (), now_s
         )
-        for verdict in received.verdicts:
+        for verdict in outcome.verdicts:
             if not verdict.code.startswith("quality_"):
                 _log.warning("the gateway says", seq=verdict.seq, code=verdict.code, detail=verdict.detail)
 
@@ -246,7 +251,11 @@ class Publisher:
             self._reconnect_at_s = None
             self._link.connect()
         if self._connected and not self._synced and now_s >= self._sync_until_s:
-            self._synced = True  # no retained receipt: a new device, or a new gateway
+            if self._subscribed:
+                self._synced = True  # no retained receipt: a new device, or a new gateway
+            else:  # a broker that does not answer SUBSCRIBE: begin again, its end is an event
+                self._sync_until_s = now_s + _SUBACK_S
+                self._link.close(timeout_s=0)
         if self._connected and self._synced:
             self._send(now_s)
 

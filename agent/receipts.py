@@ -1,10 +1,10 @@
 """What a receipt does to the journal (§5.3, §5.4), inside one transaction.
 
 - It fits our log: proofs up to its head become evictable, its verdicts are kept for the owner.
-- It speaks of a log we closed ourselves: old news.
-- It speaks of a log this store has never seen while nothing of ours was receipted (the store was lost), or
-  its head is not what we signed (the store was rolled back or cloned): a new log is opened that names the
-  gateway's head, and the readings no gateway can have accepted are sealed again in it.
+- It speaks of a log we closed ourselves, or one the gateway held before the newest receipt we know: old news.
+- It speaks of a log this store has never seen (the store was lost), or its head is not what we signed (the
+  store was rolled back or cloned): a new log is opened that names the gateway's head, and the readings
+  without a receipt are sealed again in it.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from agent import papers
 from agent.journal import Journal, OpenLog
 from agent.sealer import Sealer
 from proof.claims import LOG_BYTES, Predecessor
-from proof.receipt import Receipt, Standing, standing
+from proof.receipt import ProofVerdict, Receipt, Standing, standing
 
 STORE_LOST, ROLLED_BACK = "store lost", "rolled back"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`head` is the newest receipted sequence number of the open log; `new_log_because` is a reason or ""."""
+    """`head` is the newest receipted sequence number of the open log; `verdicts` are those not heard before;
+    `new_log_because` is a reason or ""."""
 
     head: int
     receipted: int = 0
+    verdicts: tuple[ProofVerdict, ...] = ()
     new_log_because: str = ""
 
 
@@ -45,14 +47,17 @@ def accept(
         raise RuntimeError("a journal always has an open log")
     stands = standing(receipt, log.log, lambda seq: journal.hash_at(log.id, seq))
     if stands is Standing.FITS:
+        if receipt.head_seq >= journal.receipted_seq(log.id):
+            papers.keep_receipt(journal, log.id, data)
         receipted = journal.mark_receipted(log.id, receipt.head_seq, receipt.received_at_s)
-        papers.keep_receipt(journal, log.id, data)
-        for verdict in receipt.verdicts:
-            papers.store_verdict(journal, log.id, verdict.seq, verdict.code, verdict.detail)
-        return Outcome(receipt.head_seq, receipted)
+        told = papers.store_verdicts(journal, log.id, [v for v in receipt.verdicts if v.seq <= log.seq])
+        if all(last < log.seq for _, last in receipt.missing):
+            return Outcome(receipt.head_seq, receipted, told)
+        stands = Standing.ROLLED_BACK  # what is asked for lies before a proof that is held: not one of ours
     if stands is Standing.ROLLED_BACK:
         return _start_over(journal, log, receipt, sealer, ROLLED_BACK, random)
-    if receipt.head_seq and not journal.knows_log(receipt.log) and not journal.receipted_seq(log.id):
+    unknown = receipt.head_seq and not journal.knows_log(receipt.log)
+    if unknown and receipt.received_at_s > journal.receipted_at_s():
         return _start_over(journal, log, receipt, sealer, STORE_LOST, random)
     return Outcome(journal.receipted_seq(log.id))
 
@@ -66,6 +71,5 @@ def _start_over(
     random: Callable[[int], bytes],
 ) -> Outcome:
     journal.start_log(random(LOG_BYTES), Predecessor(receipt.log, receipt.head_hash, reason))
-    sealer.reseal(journal, old)
-    journal.drop_unreceipted(old.id)
+    sealer.reseal(journal, old.id)
     return Outcome(0, new_log_because=reason)

@@ -3,14 +3,57 @@
 - Receipted proofs go first, oldest first. Then unreceipted ones, oldest first: each leaves its sequence
   number and hash, and a gap record in the next proof (§3.2 -70006). Newest data is never refused.
 - A proof that carries gap records may be given up too: its gaps join the new one and are said again.
+- The birth proof of a later log, which names the log before it, is never given up: without it the gateway
+  could accept nothing that follows.
 """
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import dataclass
+
 from agent.journal import Journal
+from agent.settings import JournalSettings
 from proof.claims import Gap
 
-# Eviction
+EVICTED = "store full"
+# A receipted proof is no loss; of the others no more go than are needed.
+_RECEIPTED_AT_ONCE, _UNRECEIPTED_AT_ONCE = 64, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many proofs were given up; `gap` is what is to be said of those that had no receipt."""
+
+    evicted: int = 0
+    gap: Gap | None = None
+
+
+def make_room(journal: Journal, settings: JournalSettings, force: bool = False) -> Room:
+    """Bring the store within its bounds, in transactions of its own. `force` evicts at least once: the disk
+    is full. Raises `sqlite3.Error` or `OSError`; the caller rolls back."""
+    evicted, gap = 0, None
+    if force:
+        journal.give_back_space()
+    while (force and not evicted) or _crowded(journal, settings):
+        journal.begin()
+        count = evict_receipted(journal, _RECEIPTED_AT_ONCE)
+        log = journal.open_log()
+        if not count and log:
+            given_up = evict_unreceipted(journal, log.id, _UNRECEIPTED_AT_ONCE, EVICTED)
+            count, gap = (1, given_up) if given_up else (0, gap)
+        journal.commit()
+        if not count:
+            break
+        evicted += count
+        journal.give_back_space()
+    return Room(evicted, gap)
+
+
+def _crowded(journal: Journal, settings: JournalSettings) -> bool:
+    if bytes_used(journal) > settings.max_bytes:
+        return True
+    return shutil.disk_usage(journal.path.parent).free < settings.free_floor_bytes
 
 
 def bytes_used(journal: Journal) -> int:
@@ -34,8 +77,9 @@ def evict_unreceipted(journal: Journal, log_id: int, limit: int, reason: str) ->
     """Give up the oldest unreceipted proofs of the open log; the gap they leave, joined with the gap
     just before it, is said (again) in the next proof. None where nothing was left to give up."""
     rows = journal.execute(
-        "SELECT seq, hash FROM proofs WHERE log_id = ? AND receipted_s IS NULL AND data IS NOT NULL "
-        "ORDER BY seq LIMIT ?",
+        "SELECT seq, hash FROM proofs WHERE log_id = ?1 AND receipted_s IS NULL AND data IS NOT NULL "
+        "AND NOT (seq = 1 AND EXISTS (SELECT 1 FROM logs WHERE id = ?1 AND prev_log IS NOT NULL)) "
+        "ORDER BY seq LIMIT ?2",
         (log_id, limit),
     ).fetchall()
     run = [row for offset, row in enumerate(rows) if row[0] == rows[0][0] + offset]
@@ -60,11 +104,11 @@ def evict_unreceipted(journal: Journal, log_id: int, limit: int, reason: str) ->
 
 
 def take_gaps(journal: Journal, log_id: int, carrier_seq: int, limit: int) -> tuple[Gap, ...]:
-    """Gaps not yet said; proof `carrier_seq` says them now."""
+    """Gaps not yet said, and not passed by a receipt since; proof `carrier_seq` says them now."""
     rows = journal.execute(
         "SELECT first_seq, last_seq, first_hash, last_hash, reason FROM gaps "
-        "WHERE log_id = ? AND carrier_seq IS NULL ORDER BY first_seq LIMIT ?",
-        (log_id, limit),
+        "WHERE log_id = ? AND carrier_seq IS NULL AND last_seq > ? ORDER BY first_seq LIMIT ?",
+        (log_id, journal.receipted_seq(log_id), limit),
     ).fetchall()
     journal.executemany(
         "UPDATE gaps SET carrier_seq = ? WHERE log_id = ? AND first_seq = ?",
@@ -80,9 +124,3 @@ def carrier_of(journal: Journal, log_id: int, seq: int) -> int | None:
         (log_id, seq),
     ).fetchone()
     return row[0] if row else None
-
-
-def give_back_space(journal: Journal) -> None:
-    """Outside a transaction: free pages go back to the file system."""
-    journal.execute("PRAGMA incremental_vacuum(256)").fetchall()
-    journal.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

@@ -3,7 +3,8 @@
 - Every instant of the schedule ends as a sample in the journal or as a loss with a reason; none is silent.
 - `RetryNow` is tried once more at once (flag 16), `RetryLater` and `DropSample` lose this sample,
   `InstrumentGone` closes and opens again with growing waits (flag 512 on the next sample), `NeedsHuman`
-  stops this instrument and is said in the status.
+  stops this instrument and is said in the status. A bug of a driver is treated as an instrument that is gone.
+- A loss that the journal does not take is kept and told with the next one.
 - A sample's time is when its read began. One taken more than a deadline after its instant is late (256).
 - Values are rounded to the power of ten nearest to the instrument's resolution (§3.3).
 """
@@ -15,7 +16,6 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import Protocol
 
 import structlog
@@ -87,7 +87,8 @@ class Sampler:
         self._stopping = self._asked_now = self._is_open = False
         self._just_reopened = False
         self._backoff = Backoff()
-        self._reopen_at_ns = 0
+        self._reopen_at_ns, self._newest_ms = 0, -1
+        self._untold: list[Missed] = []
         self._opening = Retrying(
             retry=retry_if_exception_type(RetryNow),
             stop=stop_after_attempt(3),
@@ -127,8 +128,8 @@ class Sampler:
 
     def _run(self) -> None:
         try:
-            self._say_what_was_missed_while_down()
             instant_ns = self._clock.boottime_ns()
+            self._say_what_was_missed_until(instant_ns)
             while not self._stopping and (found := self._schedule.next_ns(instant_ns)) is not None:
                 instant_ns = found
                 while not self._clock.wait_until(instant_ns, self._wake):
@@ -142,35 +143,42 @@ class Sampler:
                 self._turn(instant_ns)
         except NeedsHuman as error:
             self._problem(error.sentence)
-        except Exception as error:  # noqa: BLE001 a bug in one driver must not end in silence
+        except Exception as error:  # noqa: BLE001 a bug here must not end in silence
             _log.exception("sampler stopped", instrument=self.name)
-            self._problem(f"The sampler of {self.name} stopped after an unexpected error: {error!r}.")
+            self._problem(f"The sampler of {self.name} stopped after an unexpected error: {error!r:.200}.")
         finally:
+            self._tell()
             self._state = replace(self._state, ended=True)
             self._instrument.close()
 
-    def _say_what_was_missed_while_down(self) -> None:
+    def _say_what_was_missed_until(self, now_ns: int) -> None:
         """Instants since this boot's newest sample, while the node did not run."""
-        boot_id, now_ns = self._clock.boot_id, self._clock.boottime_ns()
-        newest_ns = self._keeper.call(lambda journal: journal.newest_ns(self.name, boot_id))
-        if newest_ns is None:
+        boot_id = self._clock.boot_id
+        try:
+            newest_ns = self._keeper.call(lambda journal: journal.newest_ns(self.name, boot_id))
+        except AgentError as error:
+            self._problem(error.sentence)
             return
-        missed = list(takewhile(lambda instant_ns: instant_ns < now_ns, self._instants(newest_ns)))
-        if missed:
-            self._note(Missed(self.name, boot_id, missed[0], missed[-1], NODE_DOWN, len(missed)))
-
-    def _instants(self, after_ns: int) -> Iterator[int]:
-        while (instant_ns := self._schedule.next_ns(after_ns)) is not None:
-            yield instant_ns
-            after_ns = instant_ns
+        if newest_ns is not None:
+            self._note_passed(newest_ns, now_ns, NODE_DOWN)
 
     def _skip_what_passed(self, instant_ns: int) -> int:
         """The newest instant that has come; the ones before it were slept through (suspend, a long read)."""
-        now_ns = self._clock.boottime_ns()
-        while (later_ns := self._schedule.next_ns(instant_ns)) is not None and later_ns <= now_ns:
-            self._miss(instant_ns, "not read in time")
-            instant_ns = later_ns
-        return instant_ns
+        newest_ns = max(self._instants(instant_ns, self._clock.boottime_ns()), default=instant_ns)
+        self._note_passed(instant_ns - 1, newest_ns - 1, "not read in time")
+        return newest_ns
+
+    def _note_passed(self, after_ns: int, until_ns: int, reason: str) -> None:
+        first_ns, last_ns, count = None, after_ns, 0
+        for last_ns in self._instants(after_ns, until_ns):
+            first_ns, count = first_ns or last_ns, count + 1
+        if first_ns is not None:
+            self._note(Missed(self.name, self._clock.boot_id, first_ns, last_ns, reason, count))
+
+    def _instants(self, after_ns: int, until_ns: int) -> Iterator[int]:
+        while (instant_ns := self._schedule.next_ns(after_ns)) is not None and instant_ns <= until_ns:
+            yield instant_ns
+            after_ns = instant_ns
 
     def _turn(self, instant_ns: int) -> None:
         """One instant: a sample or a loss."""
@@ -178,9 +186,10 @@ class Sampler:
             self._ensure_open()
             sample, began_ns, flags = self._read(instant_ns)
             self._keeper.append(self._captured(sample, began_ns, flags))
-        except NeedsHuman as error:
+            self._tell()
+        except NeedsHuman:
             self._miss(instant_ns, "needs a person")
-            raise NeedsHuman(error.sentence) from error
+            raise
         except InstrumentGone as error:
             self._close(error.sentence)
             self._miss(instant_ns, "instrument gone")
@@ -193,21 +202,31 @@ class Sampler:
         except AgentError as error:
             self._problem(error.sentence)
             self._miss(instant_ns, "journal not written")
+        except Exception as error:  # noqa: BLE001 a bug in one driver must end neither in silence nor sampling
+            _log.exception("unexpected error", instrument=self.name)
+            self._close(f"Its driver failed unexpectedly ({error!r:.200}): it is opened again.")
+            self._miss(instant_ns, "unexpected error")
         self.turns += 1
 
     def _read(self, instant_ns: int) -> tuple[Sample, int, int]:
         flags = Flag.REOPENED if self._just_reopened else Flag(0)
-        began_ns = self._clock.boottime_ns()
+        began_ns = self._moment_ns()
         if began_ns - instant_ns > self._settings.deadline_s * 1e9:
             flags |= Flag.LATE
         try:
             sample = self._instrument.read(self._settings.deadline_s)
         except RetryNow:
             flags |= Flag.RETRIED
-            began_ns = self._clock.boottime_ns()
+            began_ns = self._moment_ns()
             sample = self._instrument.read(self._settings.deadline_s)
-        self._just_reopened = False
+        self._just_reopened, self._newest_ms = False, began_ns // 10**6
         return sample, began_ns, int(flags)
+
+    def _moment_ns(self) -> int:
+        """Now, and later than the reading before by the millisecond in which a proof tells times (§3.5)."""
+        while (now_ns := self._clock.boottime_ns()) // 10**6 <= self._newest_ms:
+            self._clock.wait(0.001)
+        return now_ns
 
     def _captured(self, sample: Sample, began_ns: int, flags: int) -> Captured:
         wall = self._clock.wall()
@@ -266,10 +285,22 @@ class Sampler:
 
     def _note(self, missed: Missed) -> None:
         self._state = replace(self._state, missed=self._state.missed + missed.count)
+        before = self._untold[-1] if self._untold else None
+        if before is not None and (before.boot_id, before.reason) == (missed.boot_id, missed.reason):
+            count = before.count + missed.count
+            self._untold[-1] = replace(before, to_ns=missed.to_ns, count=count)
+        else:
+            self._untold.append(missed)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Losses into the journal; what it does not take now waits for the next time."""
         try:
-            self._keeper.note_missed(missed)
+            while self._untold:
+                self._keeper.note_missed(self._untold[0])
+                del self._untold[0]
         except AgentError as error:
-            _log.error("a loss could not be noted", instrument=self.name, problem=error.sentence)
+            _log.error("a loss could not be noted yet", instrument=self.name, problem=error.sentence)
 
 
 def decimals(resolution: float) -> int:

@@ -22,6 +22,7 @@ CREATE TABLE proofs (
     PRIMARY KEY (log_id, seq)
 ) WITHOUT ROWID;
 CREATE INDEX unreceipted ON proofs (log_id, seq) WHERE receipted_s IS NULL;
+CREATE INDEX receipted ON proofs (log_id, seq) WHERE receipted_s IS NOT NULL;
 CREATE TABLE gaps (
     log_id INTEGER NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, first_hash BLOB NOT NULL,
     last_hash BLOB NOT NULL, reason TEXT NOT NULL, carrier_seq INTEGER, PRIMARY KEY (log_id, first_seq));

@@ -3,7 +3,8 @@ samples are removed. The caller begins and commits; a failure leaves the samples
 
 - A window closes when it holds enough readings, when its first sample is old enough, when a challenge or
   the end asks for it, or (empty, §3.7) after the longest silence.
-- A proof holds samples of one boot (§3.6). Samples left by an earlier boot are sealed under that boot.
+- A proof holds samples of one boot, and never more than a gateway takes (§3.6). Samples left by an earlier
+  boot are sealed under that boot.
 - Wall time is told once per proof, by the best clock reading of that boot there is (§3.5).
 - The descriptor itself goes into the first proof of a boot and after each change (§3.2).
 """
@@ -11,10 +12,11 @@ samples are removed. The caller begins and commits; a failure leaves the samples
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from agent import retention
-from agent.clock import SOURCE_NONE, Clock, Wall
+from agent.clock import SOURCE_NONE, UNSYNCED_US, Clock, Wall
 from agent.journal import Journal, OpenLog, Waiting
 from agent.sample import Captured
 from agent.settings import LocationSettings, ProofSettings
@@ -34,6 +36,14 @@ class Sealed:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """The descriptor that this run's proofs have carried, and the boot time of the newest of them."""
+
+    descriptor_hash: bytes | None
+    sealed_ns: int
+
+
 class Sealer:
     """Owned by the journal's thread. `freshness` is set by whoever hears beacons and challenges."""
 
@@ -50,8 +60,7 @@ class Sealer:
         self._location = (
             Location(location.lat, location.lon, location.alt_m, location.accuracy_m) if location else None
         )
-        self._announced: bytes | None = None
-        self._last_sealed_ns = clock.boottime_ns()
+        self._said = self._said_on_disk = _Said(None, clock.boottime_ns())
         self.descriptor: Descriptor | None = None
         self.freshness: tuple[bytes, ...] = ()
 
@@ -64,48 +73,58 @@ class Sealer:
             left_by_another_boot = waiting.boot_id != self._clock.boot_id
             return left_by_another_boot or now_ns - waiting.oldest_ns >= self._settings.window_s * 1e9
         silence_s = self._settings.window_s if waiting.losses else self._settings.heartbeat_s
-        return now_ns - self._last_sealed_ns >= silence_s * 1e9
+        return now_ns - self._said.sealed_ns >= silence_s * 1e9
 
     def seal(self, journal: Journal) -> Sealed:
-        """Seal the oldest window (or an empty one) inside the caller's transaction."""
+        """Seal the oldest window (or an empty one) inside the caller's transaction; then `committed`, or
+        `undo` where that was not."""
         boot_id = journal.oldest_boot() or self._clock.boot_id
-        rows = journal.oldest_samples(boot_id, self._settings.readings)
-        samples = sorted((sample for _, sample in rows), key=lambda s: (s.boottime_ns, s.instrument))
-        here_ns, wall_here = self._clock.boottime_ns(), self._clock.wall()
-        start_ns = samples[0].boottime_ns if samples else here_ns
-        anchors = [(sample.boottime_ns, sample.wall) for sample in samples]
-        if boot_id == self._clock.boot_id:
-            anchors.append((here_ns, wall_here))
-        wall = wall_at(start_ns, anchors)
-        readings = _readings(samples, start_ns, wall)
-        log = _require_log(journal)
+        rows = _within_records(journal.oldest_samples(boot_id, self._settings.readings))
+        here = self._clock.boottime_ns(), self._clock.wall()
+        log, descriptor = _require_log(journal), self._descriptor()
         claims = Claims(
             device=self._device,
             network=self._network,
-            sealed_at_s=max(0, wall_here.ns // 10**9),
+            sealed_at_s=max(0, here[1].ns // 10**9),
             freshness=self.freshness,
             bootcount=journal.bootcount(boot_id),
             bootseed=bootseed(boot_id),
             log=log.log,
             seq=log.seq + 1,
             prev=log.hash if log.seq else log.predecessor,
-            time=TimeClaim(start_ns, wall.source, wall.maxerror_us),
-            descriptor_hash=self._descriptor().hash(),
-            descriptor=self._descriptor() if self._must_announce() else None,
+            time=TimeClaim(here[0], SOURCE_NONE, UNSYNCED_US),
+            descriptor_hash=descriptor.hash(),
+            descriptor=descriptor if self._said.descriptor_hash != descriptor.hash() else None,
             location=self._location,
             gaps=retention.take_gaps(journal, log.id, log.seq + 1, MAX_GAPS),
             lost=journal.take_losses(boot_id, MAX_LOST),
         )
-        sealed = store(journal, log, claims, readings, self._signer)
+        while True:
+            samples = [sample for _, sample in rows]
+            time, readings = _dated(samples, [here] if boot_id == self._clock.boot_id else [])
+            try:
+                sealed = store(journal, log, replace(claims, time=time), readings, self._signer)
+                break
+            except ValueError:  # more bytes than a proof holds (§3.6): what is left goes into the next one
+                if len(rows) < 2:
+                    raise
+                rows = rows[: len(rows) // 2]
         journal.retire_samples(rows)
-        self._announced = claims.descriptor_hash
-        self._last_sealed_ns = here_ns
+        self._said = _Said(claims.descriptor_hash, here[0])
         return sealed
 
-    def reseal(self, journal: Journal, old: OpenLog) -> list[Sealed]:
-        """Seal again, in the log now open, the readings of `old` that no gateway can have accepted (§5.3)."""
+    def committed(self) -> None:
+        """What was sealed since the last call is on disk."""
+        self._said_on_disk = self._said
+
+    def undo(self) -> None:
+        """What was sealed since `committed` is not on disk."""
+        self._said = self._said_on_disk
+
+    def reseal(self, journal: Journal, log_id: int) -> list[Sealed]:
+        """Seal again, in the log now open, the readings of a closed one that were not receipted (§5.3)."""
         resealed = []
-        for stored in journal.unreceipted(old.id):
+        for stored in journal.unreceipted(log_id):
             proof = sealing.parse(stored.data)
             log = _require_log(journal)
             was = proof.claims
@@ -126,20 +145,19 @@ class Sealer:
                 lost=was.lost,
             )
             resealed.append(store(journal, log, claims, proof.readings(), self._signer))
+            journal.drop_bytes(log_id, stored.seq)
         self.forget_announcement()
         return resealed
 
     def forget_announcement(self) -> None:
         """The next proof carries the descriptor again."""
-        self._announced = None
+        self._said = replace(self._said, descriptor_hash=None)
+        self._said_on_disk = replace(self._said_on_disk, descriptor_hash=None)
 
     def _descriptor(self) -> Descriptor:
         if self.descriptor is None:
             raise RuntimeError("the descriptor is set before the first seal")
         return self.descriptor
-
-    def _must_announce(self) -> bool:
-        return self._announced != self._descriptor().hash()
 
 
 def store(
@@ -169,12 +187,28 @@ def bootseed(boot_id: bytes) -> bytes:
     return cose.object_hash(boot_id)[:16]
 
 
-def _readings(samples: Sequence[Captured], start_ns: int, wall: Wall) -> tuple[Reading, ...]:
+def _within_records(rows: list[tuple[int, Captured]]) -> list[tuple[int, Captured]]:
+    """The first of `rows` that fit into one proof by their number of records (§3.6)."""
+    totals = accumulate(len(s.values) + bool(s.flags) + bool(s.raw) for _, s in rows)
+    return [row for row, total in zip(rows, totals, strict=True) if total <= senml.MAX_RECORDS]
+
+
+def _dated(
+    samples: Sequence[Captured], anchors: Sequence[tuple[int, Wall]]
+) -> tuple[TimeClaim, tuple[Reading, ...]]:
+    """Readings in the order of boot time, dated by the best of `anchors` and their own clock readings."""
+    samples = sorted(samples, key=lambda sample: (sample.boottime_ns, sample.instrument))
+    anchors = [*((sample.boottime_ns, sample.wall) for sample in samples), *anchors]
+    if not anchors:  # losses of an earlier boot, and nobody read its clock
+        return TimeClaim(0, SOURCE_NONE, UNSYNCED_US), ()
+    start_ns = anchors[0][0]
+    wall = wall_at(start_ns, anchors)
     start_ms = round(wall.ns / 1e6)
-    return tuple(
+    readings = tuple(
         Reading(s.instrument, start_ms + round((s.boottime_ns - start_ns) / 1e6), s.values, s.flags, s.raw)
         for s in samples
     )
+    return TimeClaim(start_ns, wall.source, wall.maxerror_us), readings
 
 
 def _require_log(journal: Journal) -> OpenLog:

@@ -14,6 +14,7 @@ from agent.sampler import InstrumentState
 from proof.joining import Membership
 
 HEALTHY_S = 3 * 3600.0
+CLOCK_BEHIND_S = 60.0
 
 
 def report(
@@ -28,14 +29,16 @@ def report(
     max_bytes: int,
     news: Sequence[str],
 ) -> dict[str, object]:
-    age_s = None if last_receipted_s is None else max(0.0, wall.ns / 1e9 - last_receipted_s)
+    age_s = None if last_receipted_s is None else wall.ns / 1e9 - last_receipted_s
+    behind = age_s is not None and age_s < -CLOCK_BEHIND_S
+    age_s = None if age_s is None or behind else max(0.0, age_s)
     return {
         "device": device,
         "network": membership.network,
         "kind": membership.kind,
         "key_class": key_class,
         "healthy": age_s is not None and age_s <= HEALTHY_S,
-        "why": _why(age_s, counts, link, instruments, wall, max_bytes),
+        "why": _why(age_s, behind, counts, link, instruments, wall, max_bytes),
         "last_receipted_reading_age_s": age_s,
         "readings": {
             "captured": counts.captured,
@@ -70,6 +73,7 @@ def report(
 
 def _why(
     age_s: float | None,
+    behind: bool,
     counts: Counts,
     link: LinkState,
     instruments: Sequence[InstrumentState],
@@ -78,7 +82,9 @@ def _why(
 ) -> list[str]:
     """Sentences for the owner, worst first; none when all is well."""
     why = []
-    if age_s is None:
+    if behind:
+        why.append("The clock is behind the last receipted reading: how old that is cannot be told.")
+    elif age_s is None:
         why.append("No reading has been receipted yet.")
     elif age_s > HEALTHY_S:
         why.append(f"The last receipted reading is {age_s / 3600:.1f} h old.")

@@ -1,6 +1,8 @@
 """Which proofs to hand to the broker, and when again. Pure: times come in, sequence numbers go out.
 
-- At most `in_flight` are without a PUBACK, at most `unreceipted` without a receipt.
+- At most `in_flight` are without a PUBACK, at most `unreceipted` without a receipt. A connection begins with
+  one, until a PUBACK shows that proofs are taken: some brokers hang up on what they refuse, and what they
+  answered to the others is lost with it.
 - A PUBACK frees a place in flight and nothing else: only a receipt moves the head (§5.4).
 - What the gateway misses goes first and moves nothing. Without progress for a while everything after the
   head goes again; the while doubles each time and starts over with the next progress.
@@ -12,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 RESEND_S, LONGEST_RESEND_S = 30.0, 600.0
+ANSWER_S = 5.0  # a gateway that is there has answered after this
 
 
 @dataclass(slots=True)
@@ -28,10 +31,12 @@ class SendWindow:
     _resend_s: float = RESEND_S
     _progress_s: float = 0.0
     _pause_until_s: float = 0.0
+    _taken: bool = False
 
     def start(self, head: int, now_s: float) -> None:
         """A new connection, or another log: whatever was under way is not."""
         self.head = self.sent = head
+        self._taken = False
         self._flights.clear()
         self._wanted.clear()
         self._progress_s = now_s
@@ -44,7 +49,8 @@ class SendWindow:
             self.sent = self.head
             self._progress_s = now_s
             self._resend_s = min(LONGEST_RESEND_S, 2 * self._resend_s)
-        return max(0, min(self.in_flight - len(self._flights), self.head + self.unreceipted - self.sent))
+        in_flight = self.in_flight if self._taken else 1
+        return max(0, min(in_flight - len(self._flights), self.head + self.unreceipted - self.sent))
 
     def wanted(self, limit: int) -> tuple[int, ...]:
         """Up to `limit` sequence numbers that the gateway asked for; they are not told again."""
@@ -65,10 +71,12 @@ class SendWindow:
 
     def delivered(self, mid: int) -> None:
         self._flights.pop(mid, None)
+        self._taken = True
 
     def refused(self, mid: int) -> None:
         """It goes again, and so does what was sent after it."""
         self.sent = max(self.head, min(self.sent, self._flights.pop(mid) - 1))
+        self._taken = False
 
     def paused(self, now_s: float) -> bool:
         return now_s < self._pause_until_s
@@ -76,12 +84,19 @@ class SendWindow:
     def pause(self, until_s: float) -> None:
         self._pause_until_s = until_s
 
+    def gateway_lives(self, now_s: float) -> None:
+        """It was just heard: a pause for its absence is over; what it has not answered by now goes again."""
+        self._pause_until_s = 0.0
+        if self.sent > self.head and now_s - self._progress_s >= ANSWER_S:
+            self.sent, self._progress_s = self.head, now_s
+
     def receipted(self, head: int, missing: tuple[tuple[int, int], ...], now_s: float) -> None:
         """A receipt that fits: what it covers is done, what it misses goes first."""
         if head > self.head:
             self._progress_s, self._resend_s = now_s, RESEND_S
         self.head = max(self.head, head)
         self.sent = max(self.sent, self.head)
+        self._wanted = [seq for seq in self._wanted if seq > self.head]
         self._pause_until_s = 0.0
         flying = set(self._flights.values())
         room = self.unreceipted

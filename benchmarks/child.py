@@ -1,7 +1,6 @@
-"""The measured process: `python -m benchmarks.child agent|naive|polite …`, with a BME280 of registers on a virtual bus.
+"""The measured process: `python -m benchmarks.child agent|naive|polite …`, with a virtual BME280.
 
-- `agent`: the daemon's own `serve` over the daemon's own node; only the buses are simulated. It is not under
-  the command line's or pydantic's weight, as the daemon is not.
+- `agent`: the daemon itself, started as the command line starts it; only the buses are simulated.
 - `naive`: the peer's own loop.
 - `polite`: the peer with its chip in normal mode, so that it need not poll for the end of a conversion.
 - All load Blinka as on a board. SIGUSR1 makes them write one JSON line: CPU time so far, the part of it spent
@@ -12,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
+import runpy
 import signal
 import sys
 import time
@@ -57,36 +56,30 @@ def metered_bus(report: Path) -> MeteredI2C:
     return wire
 
 
-def agent(report: Path, settings_file: Path) -> int:
-    from agent import daemon, logs, membership
-    from agent.keystore import open_key
-    from agent.node import Node
-    from agent.settings import Settings
+def agent(report: Path, settings_file: Path) -> None:
+    from agent import buses
     from drivers.i2c import SharedBus
-    from proof.keys import device_id
 
-    class Buses:
-        bus = SharedBus(metered_bus(report), "virtual I2C bus")
+    class VirtualBuses:
+        def __init__(self) -> None:
+            self._bus = SharedBus(metered_bus(report), "virtual I2C bus")
 
-        def get(self, _name: str) -> SharedBus:
-            return self.bus
+        def get(self, _bus: str) -> SharedBus:
+            return self._bus
 
         def close(self) -> None:
-            self.bus.close()
+            self._bus.close()
 
-    settings: Settings = pickle.loads(settings_file.read_bytes())  # noqa: S301 written by `benchmarks.field`
-    logs.configure(settings.log_format)
-    signer = open_key(settings.key)
-    now_s = int(time.time())
-    joined = membership.load(settings.membership_path, device_id(signer.public_key), now_s)
-    return daemon.serve(Node(settings, signer, joined, SystemClock(), Buses()), settings)
+    buses.HardwareBuses = VirtualBuses  # type: ignore[assignment,misc] # before the daemon looks for it
+    sys.argv = ["agent.daemon", str(os.open(settings_file, os.O_RDONLY))]
+    runpy.run_module("agent.daemon", run_name="__main__")
 
 
 def naive(what: str, report: Path, host: str, port: str, interval_s: str) -> None:
     from benchmarks import naive as peer
 
     if what == "polite":
-        peer.Adafruit_BME280_I2C = in_normal_mode
+        peer.Adafruit_BME280_I2C = in_normal_mode  # type: ignore[attr-defined] # imported there
     peer.run(metered_bus(report), host, int(port), float(interval_s), f"station/{what}")
 
 
@@ -100,4 +93,7 @@ def in_normal_mode(i2c: object, address: int) -> object:
 
 if __name__ == "__main__":
     what, report, *rest = sys.argv[1:]
-    sys.exit(agent(Path(report), Path(rest[0])) if what == "agent" else naive(what, Path(report), *rest))
+    if what == "agent":
+        agent(Path(report), Path(rest[0]))
+    else:
+        naive(what, Path(report), *rest)

@@ -6,44 +6,39 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pickle
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import structlog
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 
 from agent import control, membership
 from agent.errors import TryAgain
 from agent.keystore import create_key
 from agent.membership import Joined
 from agent.settings import InstrumentSettings, MqttSettings, ProofSettings, Settings
+from benchmarks.membership import NETWORK, join
 from gateway import folder as gateway_folder
-from gateway.enrolment import Network
-from gateway.ledger import Ledger
-from gateway.register import Register
-from gateway.service import Inbound, Service
-from gateway.store import Store
-from proof import joining, wire
-from proof.descriptor import Descriptor
-from proof.joining import JoinClaim
-from proof.keys import SeedSigner, Signer, device_id
+from proof import wire
+from proof.keys import Signer, device_id
 
 ROOT = Path(__file__).resolve().parent.parent
-NETWORK = "bench"
 BUILD = ROOT / "build"
-_MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 def until(condition: Callable[[], object], deadline_s: float, what: str) -> None:
@@ -52,6 +47,18 @@ def until(condition: Callable[[], object], deadline_s: float, what: str) -> None
         if time.monotonic() > end_s:
             raise SystemExit(f"{what} did not come within {deadline_s:g} s")
         time.sleep(0.02)
+
+
+@functools.cache
+def _as_installed() -> dict[str, str]:
+    """The environment of systemd/fieldproof-agent.service, and bytecode in place as pip leaves it: a process
+    that compiles its modules is larger."""
+    packages = [
+        str(ROOT / name) for name in ("agent", "drivers", "gateway", "hardware_sim", "proof", "benchmarks")
+    ]
+    subprocess.run([sys.executable, "-m", "compileall", "-q", *packages], check=True)  # noqa: S603
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return plain | {"MALLOC_ARENA_MAX": "2"}
 
 
 @contextmanager
@@ -78,20 +85,31 @@ class Field:
         return device_id(self.signer.public_key)
 
     def start_broker(self) -> subprocess.Popen[bytes]:
-        if _MOSQUITTO is None:
+        if MOSQUITTO is None:
             raise SystemExit("This benchmark needs mosquitto: install the Debian package `mosquitto`.")
         config = self.folder / "mosquitto.conf"
         config.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n"
             f"max_inflight_messages 0\nset_tcp_nodelay true\nlog_dest none\n"
         )
-        process = self.spawn("mosquitto", [_MOSQUITTO, "-c", str(config)])
+        process = self.spawn("mosquitto", [MOSQUITTO, "-c", str(config)])
         until(self._listens, 10, "mosquitto")
         return process
 
     def start_gateway(self) -> subprocess.Popen[bytes]:
+        """Returns when its first beacon is at the broker."""
         program = Path(sys.executable).with_name("fieldproof-gateway")
-        return self.spawn("gateway", [str(program), "listen", "--dir", str(self.gateway)])
+        process = self.spawn("gateway", [str(program), "listen", "--dir", str(self.gateway)])
+        heard = threading.Event()
+        client = mqtt.Client(CallbackAPIVersion.VERSION2)
+        client.on_message = lambda *_: heard.set()
+        client.connect("127.0.0.1", self.port)
+        client.loop_start()
+        client.subscribe(wire.beacon_topic(NETWORK))
+        until(heard.is_set, 20, "the gateway's beacon")
+        client.disconnect()
+        client.loop_stop()
+        return process
 
     def start_agent(self) -> subprocess.Popen[bytes]:
         settings = self.folder / "settings.pickle"
@@ -106,8 +124,7 @@ class Field:
 
     def spawn(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
-            environment = os.environ | {"MALLOC_ARENA_MAX": "2"}  # as systemd/fieldproof-agent.service
-            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=environment)  # noqa: S603
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=_as_installed())  # noqa: S603
         self.processes.append(process)
         return process
 
@@ -167,7 +184,7 @@ def joined_field(interval_s: float = 0.2, readings: int = 60) -> Iterator[Field]
         gateway = gateway_folder.create(
             folder / "gateway", gateway_folder.Settings(NETWORK, "test", broker), os.urandom
         )
-        joined = _join(folder / "gateway", gateway, signer, broker)
+        joined = join(folder / "gateway", gateway, signer, broker)
         membership.save(settings.membership_path, joined)
         field = Field(folder, port, settings, signer, joined, folder / "gateway")
         try:
@@ -178,32 +195,3 @@ def joined_field(interval_s: float = 0.2, readings: int = 60) -> Iterator[Field]
             raise
         finally:
             field.close()
-
-
-def service_of(folder: Path, gateway: SeedSigner, *, new: bool = False) -> tuple[Service, Store]:
-    """The gateway's service over the ledger in `folder`."""
-    make = Store.create if new else Store.open
-    store = make(folder / gateway_folder.LEDGER, NETWORK, "test", device_id(gateway.public_key))
-    ledger = Ledger(store, NETWORK, "test")
-    return Service(ledger, Register(store), Network(NETWORK, "test", {}), gateway, time.time, os.urandom), store
-
-
-def _join(folder: Path, gateway: SeedSigner, signer: Signer, broker: str) -> Joined:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
-    service, store = service_of(folder, gateway, new=True)
-    keys = (gateway.public_key,)
-    claim = JoinClaim(NETWORK, "test", keys, broker, bytes(8), os.urandom(32), int(time.time()) + 3600)
-    Register(store).add_claim(claim, "bench")
-    descriptor = Descriptor("fieldproof", "0", "sim", True, "", ())
-    request = joining.sign_enrolment(claim, descriptor, bytes(32), signer, int(time.time()))
-    topic = wire.topic(NETWORK, device_id(signer.public_key), "enrol")
-    (answer,) = service.take([Inbound(topic, request)])
-    store.close()
-    member = joining.open_membership(answer.payload, keys, device_id(signer.public_key))
-    return Joined(broker, keys, answer.payload, member)
-
-
-def memory_kB(pid: int) -> dict[str, int]:
-    """Resident (`Rss`), proportional (`Pss`) and private writable (`Private_Dirty`) memory."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return {name: int(size) for name, size in re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)}

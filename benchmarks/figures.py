@@ -26,8 +26,8 @@ class Figure:
     @property
     def aim(self) -> str:
         if self.most is not None:
-            return f"≤ {number(self.most)}"
-        return "" if self.least is None else f"≥ {number(self.least)}"
+            return f"≤ {self.most:,g}"
+        return "" if self.least is None else f"≥ {self.least:,g}"
 
     @property
     def verdict(self) -> str:
@@ -42,10 +42,8 @@ class Figure:
 
 
 def number(value: float) -> str:
-    """Three digits are more than these measurements are good for."""
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    """Three digits are more than these measurements are good for; an aim just missed must not look met."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
 
 
 def table(figures: Iterable[Figure]) -> str:

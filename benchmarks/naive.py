@@ -1,6 +1,6 @@
 """The peer: what one writes on a Sunday. Adafruit's driver, paho, one JSON message per reading at QoS 1.
 
-Nothing is signed, nothing is kept: what is read while the link is down lies in RAM, and dies with the process.
+Nothing is signed, nothing is kept: what is read while the link is down lies in RAM and dies with the process.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 from adafruit_bme280.basic import Adafruit_BME280_I2C
+from paho.mqtt.enums import CallbackAPIVersion
 
 
 def message(temperature: float, pressure_hPa: float, humidity: float) -> bytes:
@@ -20,7 +21,7 @@ def message(temperature: float, pressure_hPa: float, humidity: float) -> bytes:
 
 def run(i2c: Any, host: str, port: int, interval_s: float, topic: str = "station/bme280") -> None:
     sensor = Adafruit_BME280_I2C(i2c, address=0x76)
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
     client.connect(host, port)
     client.loop_start()
     due_s = time.monotonic()

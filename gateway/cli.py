@@ -22,31 +22,31 @@ from typing import Annotated, Any
 
 import structlog
 import typer
-from paho.mqtt.enums import MQTTProtocolVersion
-from rich.console import Console
-from rich.table import Table
 
-from gateway import evidence, folder
+from gateway import evidence, folder, report
 from gateway.enrolment import Network
 from gateway.errors import FixInput, GatewayError, TryAgain
 from gateway.folder import Settings
 from gateway.ledger import Ledger
 from gateway.link import Link
 from gateway.listener import listen as run_listener
-from gateway.register import DeviceLine, Register
+from gateway.register import Register
 from gateway.service import Service
 from gateway.store import Store
 from proof import bundle
+from proof.claims import NONCE_BYTES
 from proof.joining import CLAIM_ID_BYTES, MAX_CLAIM_CHARS, SECRET_BYTES, JoinClaim
 from proof.keys import PUBLIC_KEY_BYTES, SeedSigner, device_id, multibase_part, public_key_of
 from proof.reasons import Refused
 
 _MAX_BUNDLE_BYTES = 1 << 30
+_POLL_S = 0.1
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The network side of Fieldproof.")
 claim_app = typer.Typer(no_args_is_help=True, help="Claims: one lets one device join.")
 app.add_typer(claim_app, name="claim")
 
 Dir = Annotated[Path, typer.Option("--dir", help="The gateway's folder.", file_okay=False)]
+DeviceId = Annotated[str, typer.Argument(help="Device id (did:key:z6Mk…), or the part from z6Mk on.")]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
@@ -120,10 +120,7 @@ def listen(
         service = Service(ledger, register, network, signer, time.time, os.urandom)
         filters = [f"fieldproof/1/{settings.network}/+/{leaf}" for leaf in ("proof", "enrol")]
         client_id = f"fieldproof-gateway-{multibase_part(device_id(signer.public_key))}"
-        protocol = MQTTProtocolVersion.MQTTv311 if embedded_broker else MQTTProtocolVersion.MQTTv5
-        link = Link(
-            settings.endpoint(), client_id, filters, settings.username, settings.password, protocol=protocol
-        )
+        link = Link(settings.endpoint(), client_id, filters, settings.username, settings.password)
         run_listener(service, link, stop, settings.beacon_period_s)
 
 
@@ -131,27 +128,58 @@ def listen(
 def devices(directory: Dir, as_json: Json = False) -> None:
     """What the gateway knows of each device."""
     with _opened(directory) as (_settings, _signer, store):
-        lines = Register(store).devices()
+        known = Register(store).devices()
     if as_json:
-        typer.echo(
-            json.dumps([asdict(line) | {"suspended": bool(line.suspended)} for line in lines], indent=2)
-        )
+        typer.echo(json.dumps([report.as_json(line) for line in known], indent=2))
     else:
-        Console().print(_table(lines))
+        typer.echo("\n".join(report.lines(known)) or "No device has joined yet.")
+
+
+@app.command()
+def revoke(
+    device: DeviceId,
+    directory: Dir,
+    last_good: Annotated[
+        int | None, typer.Option(min=0, help="Last good seq; the head if not given.")
+    ] = None,
+) -> None:
+    """Accept nothing more from a device; what lies before stays valid."""
+    with _opened(directory) as (_settings, _signer, store):
+        Register(store).revoke(_member(device, store), last_good)
+
+
+@app.command()
+def restore(device: DeviceId, directory: Dir) -> None:
+    """Lift a revocation or a suspension; the evidence stays."""
+    with _opened(directory) as (_settings, _signer, store):
+        Register(store).restore(_member(device, store))
+
+
+@app.command()
+def challenge(
+    device: DeviceId, directory: Dir, deadline_s: Annotated[int, typer.Option(min=1, max=3600)] = 60
+) -> None:
+    """Ask a device for a proof now, and time its answer. `listen` must be running."""
+    with _opened(directory) as (_settings, _signer, store):
+        register, nonce = Register(store), secrets.token_bytes(NONCE_BYTES)
+        register.ask_challenge(_member(device, store), nonce, deadline_s)
+        end_s = time.monotonic() + deadline_s
+        while (round_trip_s := register.round_trip_s(nonce)) is None:
+            if time.monotonic() > end_s:
+                raise TryAgain(f"No answer from {device} within {deadline_s} s: are it and `listen` running?")
+            time.sleep(_POLL_S)
+    typer.echo(f"Answered after {round_trip_s:.1f} s.")
 
 
 @app.command(name="evidence")
 def write_evidence(
-    device: Annotated[str, typer.Argument(help="Device id (did:key:z6Mk…), or the part from z6Mk on.")],
+    device: DeviceId,
     directory: Dir,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", dir_okay=False)],
 ) -> None:
     """Write a device's evidence bundle: everything a stranger needs to judge it."""
-    device = device if device.startswith("did:key:") else f"did:key:{device}"
     with _opened(directory) as (settings, signer, store):
-        ledger = Ledger(store, settings.network, settings.kind)
-        if ledger.device(device) is None:
-            raise FixInput(f"No device {device} here: `fieldproof-gateway devices` lists them.")
+        ledger, device = Ledger(store, settings.network, settings.kind), _member(device, store)
         draft = output.with_name(f".{output.name}.{os.getpid()}")
         try:
             with store.transaction(), draft.open("xb") as file:  # one state of the ledger from first to last
@@ -184,7 +212,7 @@ def verify(
     if as_json:
         typer.echo(json.dumps(asdict(finding), indent=2, default=bytes.hex))
     else:
-        for sentence in evidence.sentences(finding):
+        for sentence in report.sentences(finding):
             typer.echo(sentence)
 
 
@@ -197,6 +225,13 @@ def _opened(directory: Path) -> Iterator[tuple[Settings, SeedSigner, Store]]:
         yield settings, signer, store
     finally:
         store.close()
+
+
+def _member(device: str, store: Store) -> str:
+    device = device if device.startswith("did:key:") else f"did:key:{device}"
+    if Register(store).membership(device) is None:
+        raise FixInput(f"No device {device} here: `fieldproof-gateway devices` lists them.")
+    return device
 
 
 @contextmanager
@@ -256,24 +291,6 @@ def _public_key(text: str) -> bytes:
             f"{text[:80]!r} is neither a public key (64 hex digits or did:key:…) nor a gateway's folder."
         )
     return folder.load_key(Path(text)).public_key
-
-
-def _table(lines: list[DeviceLine]) -> Table:
-    table = Table(
-        "device", "owner", "enrolled", "head", "proofs", "readings", "last accepted", "held", "verdicts"
-    )
-    for line in lines:
-        verdicts = ", ".join(f"{code} {count}" for code, count in sorted(line.verdicts.items()))
-        table.add_row(
-            f"{multibase_part(line.device)}{' SUSPENDED' if line.suspended else ''}",
-            line.owner,
-            evidence.iso(line.enrolled_s),
-            *map(str, (line.head_seq, line.proofs, line.readings)),
-            evidence.iso(line.received_s) if line.received_s else "never",
-            str(line.held),
-            verdicts,
-        )
-    return table
 
 
 def _configure_log(as_json: bool) -> None:

@@ -60,6 +60,8 @@ class Members(Protocol):
 
     def membership(self, device: str) -> bytes | None: ...
 
+    def is_revoked(self, device: str) -> bool: ...
+
 
 def enrol(
     message: bytes, device: str, now_s: int, network: Network, members: Members, signer: Signer
@@ -75,6 +77,8 @@ def enrol(
     if enrolment.network != network.name:
         return Refusal(Verdict(Reason.WRONG_NETWORK, f"asked for {enrolment.network!r}"), device)
     known = members.membership(device)
+    if known is not None and members.is_revoked(device):
+        return Refusal(Verdict(Reason.REVOKED), device)
     if known is not None:
         return Admission(enrolment, request, known, "", new=False)
     if enrolment.descriptor.simulated and network.kind == "live":

@@ -175,8 +175,11 @@ class Ledger:
     def _accept(self, outcome: Outcome, proof: Proof, row: _Row) -> None:
         claims, head = proof.claims, row.record.head
         if head is not None and claims.log != head.log:
-            self._bypass(row, head.log, below=2**63 - 1)
             self._store.run("DELETE FROM verdict WHERE device = ?", (row.id,))
+        if head is None or claims.log != head.log:
+            # What waits in any other log waits in vain: the device has begun this one.
+            sql = "UPDATE proof SET state = 'bypassed' WHERE device = ? AND log <> ? AND state = 'held'"
+            self._store.run(sql, (row.id, claims.log))
         self._insert_proof(outcome, proof, row, "accepted")
         if claims.seq > 1 and (head is None or claims.log != head.log or claims.seq > head.seq + 1):
             self._bypass(row, claims.log, below=claims.seq)
@@ -225,6 +228,9 @@ class Ledger:
                 *(bool(claims.gaps), outcome.received_at_s, proof.data, row.id),
             ),
         )
+        if len(claims.freshness) == 2:
+            sql = "UPDATE challenge SET answered_s = ? WHERE nonce = ? AND device = ? AND answered_s IS NULL"
+            self._store.run(sql, (outcome.received_at_s, claims.freshness[1], row.id))
         for gap in claims.gaps:
             values = (gap.first_seq, gap.last_seq, gap.first_hash, gap.last_hash, gap.reason)
             sql = "INSERT OR IGNORE INTO gap VALUES (?, ?, ?, ?, ?, ?, ?)"

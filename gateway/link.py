@@ -4,7 +4,9 @@
 - Messages are acknowledged by the caller, after its commit, in the order they came. A stable client id and a
   persistent session let the broker keep what comes while the gateway is down.
 - MQTT 5; 3.1.1 when the broker says it does not know 5, hangs up or keeps silent (amqtt) instead.
-- One connection at a time; after a loss the next attempt waits, longer each time, with jitter.
+- One connection at a time, each with a client of its own: nothing is carried over. What could not be
+  published was not acknowledged either, so it comes again and is answered again.
+- After a loss the next attempt waits, longer each time, with jitter.
 """
 
 from __future__ import annotations
@@ -91,7 +93,9 @@ class Link:
         self._thread.start()
 
     def publish(self, message: Outbound) -> None:
-        """QoS 1; while not connected paho keeps it for the next connection, as far as its queue reaches."""
+        """QoS 1; dropped while not connected."""
+        if not self.connected.is_set():
+            return
         properties = None
         if self._protocol == MQTTProtocolVersion.MQTTv5:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -126,8 +130,11 @@ class Link:
 
     def _attempt(self) -> None:
         """One connection from start to end."""
-        client, before = self._client, self._connection
+        client = self._client = self._new_client()
+        before = self._connection
         self._ended.clear()
+        if self._stop.is_set():  # `close` sets it before it sets `_ended`
+            return
         self._problem = "no answer to CONNECT"
         try:
             self._connect(client)
@@ -158,7 +165,6 @@ class Link:
     def _try_other_protocol(self) -> None:
         five, four = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
         self._protocol = four if self._protocol == five else five
-        self._client = self._new_client()
 
     def _new_client(self) -> paho.Client:
         client = paho.Client(
@@ -169,7 +175,6 @@ class Link:
             reconnect_on_failure=False,
             manual_ack=True,
         )
-        client.max_queued_messages_set(INBOX)
         client.connect_timeout = _CONNECT_S
         if self._username:
             client.username_pw_set(self._username, self._password)
@@ -188,9 +193,9 @@ class Link:
             self._problem = f"refused: {code}"
             return
         self._connection += 1
-        client.subscribe([(name, 1) for name in self._filters])
+        # Before the first message of a kept session: what cannot be answered must not be acknowledged.
         self.connected.set()
-        _log.info("connected", broker=f"{self._host}:{self._port}", mqtt=self._protocol.name)
+        client.subscribe([(name, 1) for name in self._filters])
 
     def _on_subscribe(
         self, _client: paho.Client, _data: Any, _mid: int, codes: list[ReasonCode], _properties: Any
@@ -198,6 +203,7 @@ class Link:
         refused = [name for name, code in zip(self._filters, codes, strict=False) if code.is_failure]
         if refused:
             _log.error("the broker refuses subscriptions: check its access rules", topics=refused)
+        _log.info("listening", broker=f"{self._host}:{self._port}", mqtt=self._protocol.name)
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         inbound = Inbound(message.topic, bytes(message.payload))

@@ -41,9 +41,11 @@ def listen(
         beacon_due_s = monotonic()
         while not stop.is_set():
             batch = collect(link.inbox)
-            if link.connected.is_set() and monotonic() >= beacon_due_s:
-                beacon_due_s = monotonic() + beacon_period_s
-                _publish(link, _committed(lambda: [service.beacon()], stop))
+            if link.connected.is_set():
+                _publish(link, _committed(service.challenges, stop))
+                if monotonic() >= beacon_due_s:
+                    beacon_due_s = monotonic() + beacon_period_s
+                    _publish(link, _committed(lambda: [service.beacon()], stop))
             if batch:
                 messages = [delivery.message for delivery in batch]
                 answers = _committed(partial(service.take, messages), stop)

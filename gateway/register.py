@@ -24,6 +24,7 @@ class DeviceLine:
     owner: str
     enrolled_s: int
     suspended: int
+    revoked: int
     head_seq: int
     proofs: int
     readings: int
@@ -75,6 +76,44 @@ class Register:
             (descriptor.hash(), cbor.encode(descriptor.to_map()), enrolment.device),
         )
 
+    def revoke(self, device: str, last_good_seq: int | None) -> None:
+        """§8.5: nothing after `last_good_seq` of the open log (None: its head) is accepted."""
+        sql = (
+            "UPDATE device SET good_log = coalesce(log, zeroblob(8)), good_seq = coalesce(?, head_seq) "
+            "WHERE did = ?"
+        )
+        self._store.run(sql, (last_good_seq, device))
+
+    def restore(self, device: str) -> None:
+        """Neither revoked nor suspended any longer; the evidence stays."""
+        sql = "UPDATE device SET good_log = NULL, good_seq = NULL, suspended = 0 WHERE did = ?"
+        self._store.run(sql, (device,))
+
+    def is_revoked(self, device: str) -> bool:
+        return (
+            self._store.row("SELECT 1 FROM device WHERE did = ? AND good_log NOT NULL", (device,)) is not None
+        )
+
+    def ask_challenge(self, device: str, nonce: bytes, deadline_s: int) -> None:
+        """The running gateway sends it (`Service.challenges`)."""
+        sql = "INSERT INTO challenge (nonce, device, deadline_s) SELECT ?, id, ? FROM device WHERE did = ?"
+        self._store.run(sql, (nonce, deadline_s, device))
+
+    def unsent_challenges(self) -> list[tuple[str, bytes, int]]:
+        """(device, nonce, deadline in s)."""
+        return self._store.rows(
+            "SELECT did, nonce, deadline_s FROM challenge JOIN device ON device.id = device "
+            "WHERE sent_s IS NULL"
+        )
+
+    def mark_sent(self, nonce: bytes, now_s: float) -> None:
+        self._store.run("UPDATE challenge SET sent_s = ? WHERE nonce = ?", (now_s, nonce))
+
+    def round_trip_s(self, nonce: bytes) -> float | None:
+        """Seconds from sending a challenge to a proof that carries its nonce, None while there is none."""
+        found = self._store.row("SELECT answered_s - sent_s FROM challenge WHERE nonce = ?", (nonce,))
+        return found[0] if found else None
+
     def last_beacon_number(self) -> int:
         return int(self._store.row("SELECT coalesce(max(number), 0) FROM beacon")[0])
 
@@ -91,7 +130,8 @@ class Register:
         for number, code, count in self._store.rows("SELECT device, code, count FROM verdict_count"):
             counts.setdefault(number, {})[code] = count
         rows = self._store.rows(
-            "SELECT id, did, owner, enrolled_s, suspended, head_seq, proofs, readings, received_s, "
+            "SELECT id, did, owner, enrolled_s, suspended, good_log NOT NULL, head_seq, proofs, readings, "
+            "received_s, "
             "(SELECT count(*) FROM proof WHERE proof.device = device.id AND state = 'held'), "
             "(SELECT count(*) FROM evidence WHERE evidence.device = device.id) FROM device ORDER BY id"
         )

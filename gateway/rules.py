@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Protocol
 
 from proof import chain, sealing
+from proof.chain import Head
 from proof.reasons import Reason, Refused, Verdict
 from proof.sealing import Proof
 from proof.verify import DeviceRecord, Known, annotate, verify
@@ -85,12 +86,13 @@ def receive(message: bytes, device: str, now_s: float, known: LedgerView) -> Out
     return _outcome(verdict, proof, now_s, judgement.notes, len(judgement.readings or ()))
 
 
-def release(device: str, known: LedgerView) -> Outcome | None:
-    """The outcome of the next held proof of the open log that can be decided, None if all must wait."""
+def release(device: str, log: bytes, known: LedgerView) -> Outcome | None:
+    """The outcome of the next held proof of `log` that can be decided, None if all must wait."""
     record = known.device(device)
-    if record is None or record.head is None or record.suspended:
+    # A device's first log may begin with a declared gap: then its first proofs wait with no head yet.
+    head = record.head or Head(log, 0, None) if record else None
+    if record is None or head is None or head.log != log:
         return None
-    head = record.head
     gaps = tuple(known.gaps(device, head.log))
     # Real data before a declared gap over it.
     for seq in dict.fromkeys((head.seq + 1, chain.reach(head, gaps)[0] + 1)):

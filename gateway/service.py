@@ -84,6 +84,24 @@ class Service:
             self._register.add_beacon(number, object_hash(data), now_s, nonce, data)
         return Outbound(wire.beacon_topic(self._network.name), data, expiry_s=BEACON_EXPIRY_S)
 
+    def challenges(self) -> list[Outbound]:
+        """Challenges somebody asked for since the last call (§6.2)."""
+        if not (waiting := self._register.unsent_challenges()):
+            return []
+        now_s = self._now_s()
+        with self._ledger.transaction():
+            for _device, nonce, _deadline_s in waiting:
+                self._register.mark_sent(nonce, now_s)
+        return [
+            Outbound(
+                wire.topic(self._network.name, device, "challenge"),
+                beacon.sign_challenge(device, nonce, deadline_s, self._signer, int(now_s)),
+                retain=False,
+                expiry_s=deadline_s,
+            )
+            for device, nonce, deadline_s in waiting
+        ]
+
     def _alone(self, message: Inbound) -> list[Outbound]:
         try:
             return self._batch([message])
@@ -117,8 +135,9 @@ class Service:
         """Whether the device is owed a receipt."""
         outcome = rules.receive(payload, device, now_s, self._ledger)
         self._apply(outcome, device, now_s)
-        if outcome.keep in (rules.Keep.ACCEPTED, rules.Keep.HELD):
-            while (waiting := rules.release(device, self._ledger)) is not None:
+        if outcome.proof is not None and outcome.keep in (rules.Keep.ACCEPTED, rules.Keep.HELD):
+            log = outcome.proof.claims.log
+            while (waiting := rules.release(device, log, self._ledger)) is not None:
                 self._apply(waiting, device, now_s)
         return outcome.member
 

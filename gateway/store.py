@@ -65,6 +65,10 @@ CREATE TABLE evidence (
     code TEXT NOT NULL, received_s REAL NOT NULL, data BLOB NOT NULL,
     UNIQUE (device, hash)
 ) STRICT;
+CREATE TABLE challenge (
+    nonce BLOB PRIMARY KEY, device INTEGER NOT NULL REFERENCES device, deadline_s INTEGER NOT NULL,
+    sent_s REAL, answered_s REAL
+) STRICT;
 CREATE TABLE beacon (
     number INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, issued_s INTEGER NOT NULL, nonce BLOB NOT NULL,
     data BLOB NOT NULL

@@ -76,19 +76,18 @@ class _Play:
         total = self._plan.total
         self._display.phase("capturing")
         self._start_agent()
-        self._follow(lambda: self._seen.captured >= total // 2, "to capture half", "gateway", "broker")
+        self._follow(self._captured(total // 2), "to capture half", "gateway", "broker")
         self._display.phase("the broker is stopped")
         self._network.stop("broker")
         self._follow(_after(_OUTAGE_S), "an outage")
         self._kill_agent("the agent is killed (SIGKILL) while the broker is down")
-        before = self._seen.captured
         self._display.phase("the agent is started again, the broker is still down")
         self._start_agent()
-        self._follow(lambda: self._seen.captured > before, "to capture without a broker", "gateway")
+        self._follow(self._captured(self._seen.captured + 1), "to capture without a broker", "gateway")
         self._display.phase("the broker is started again")
         self._network.start_broker()
         moment = random.randint(total * 6 // 10, total * 9 // 10)
-        self._follow(lambda: self._seen.captured >= moment, "to capture on", "gateway", "broker")
+        self._follow(self._captured(moment), "to capture on", "gateway", "broker")
         self._kill_agent("the agent is killed again (SIGKILL), at a random moment")
         self._start_agent()
         self._display.phase("the agent is started again; waiting until all is receipted")
@@ -106,11 +105,15 @@ class _Play:
     def _kill_agent(self, text: str) -> None:
         self._display.phase(text)
         self._network.kill("agent")
-        self._seen = replace(self._seen, link="agent not running", in_flight=0)
+        self._seen = replace(self._seen, link="agent not running", in_flight=0, ended=False)
         end = _after(_DOWN_S)
         while not end():
             self._display.update(self._seen)
             time.sleep(_LOOK_S)
+
+    def _captured(self, count: int) -> Callable[[], bool]:
+        """True once `count` readings were captured, or all there are."""
+        return lambda: self._seen.ended or self._seen.captured >= count
 
     def _follow(self, reached: Callable[[], bool], what: str, *needed: str) -> None:
         """Show the agent's status until `reached`, or until the agent has ended by itself."""

@@ -27,6 +27,8 @@ class Snapshot:
     proofs: int = 0
     link: str = "agent not running"
     latest: str = ""
+    ended: bool = False
+    """Every instrument has read all there is to read."""
 
     def line(self) -> str:
         return (
@@ -48,6 +50,7 @@ def snapshot(report: dict[str, Any]) -> Snapshot:
         proofs=proofs["sealed"],
         link=f"connected ({link['protocol']})" if link["connected"] else f"offline: {link['problem']}",
         latest=", ".join(f"{quantity} {number:g} {unit}" for quantity, (number, unit) in latest),
+        ended=all(instrument["ended"] for instrument in report["instruments"]),
     )
 
 

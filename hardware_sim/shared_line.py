@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from hardware_sim.pty_line import SerialPart
 
 
-class SharedLine:
-    """`parts` by unit number; each must stay silent on what is not addressed to it."""
+class UnitPart(SerialPart, Protocol):
+    """A part with a unit number, set like its switches or registers are before it is wired up."""
 
-    def __init__(self, parts: Mapping[int, SerialPart]) -> None:
+    unit: int
+
+
+class SharedLine:
+    """`parts` by unit number, which they are given; each stays silent on what is not addressed to it."""
+
+    def __init__(self, parts: Mapping[int, UnitPart]) -> None:
         self._parts = parts
+        for unit, part in parts.items():
+            part.unit = unit
 
     def heard(self, data: bytes) -> bytes:
         return b"".join(part.heard(data) for part in self._parts.values())

@@ -94,9 +94,7 @@ class TestNetwork:
         self.device = json.loads(identity)["device"]
         self._await(self._broker_listens, "the broker did not open its port", "broker")
         with contextlib.suppress(NetworkFailed):  # only to save time: an early `join` asks again after 5 s
-            self._await(
-                self._gateway_connected, "the gateway does not say that it is connected", "gateway", 5.0
-            )
+            self._await(self._gateway_listens, "the gateway does not listen yet", "gateway", 5.0)
         self.command("provisioning", "join", "-", "--config", self.config, text=self.claim)
 
     def start_broker(self) -> None:
@@ -177,8 +175,8 @@ class TestNetwork:
         except OSError:
             return False
 
-    def _gateway_connected(self) -> bool:
-        return "event=connected" in self.log("gateway").read_text(errors="replace")
+    def _gateway_listens(self) -> bool:
+        return "event=listening" in self.log("gateway").read_text(errors="replace")
 
     def _await(
         self, condition: Callable[[], bool], what: str, name: str, within_s: float = _COMMAND_S

@@ -31,8 +31,9 @@ def _refuse_tag(_value: Any, _immutable: bool) -> Any:
 
 def _plain_map(value: Any, _immutable: bool) -> Any:
     # Python takes the keys true and 1.0 for 1: another language would not.
-    if not {type(key) for key in value} <= {int, str}:
-        raise ValueError("a key is neither an integer nor a text")
+    for key in value:
+        if type(key) not in (int, str):
+            raise ValueError("a key is neither an integer nor a text")
     return value
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -99,21 +99,36 @@ def decode(payload: bytes, device: str) -> tuple[Reading, ...]:
     return _Reader(f"{device}/").read(records)
 
 
+@dataclass(slots=True)
+class _Row:
+    """A reading while its records come in; `values` by quantity."""
+
+    instrument: str
+    time_ms: int
+    values: dict[str, Measured] = field(default_factory=dict)
+    flags: int = 0
+    raw: bytes = b""
+
+
 class _Reader:
     """Resolves base fields (RFC 8428 §4.6) and collects neighbouring records of one read."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         self._base: dict[int, Any] = {_BN: "", _BT: 0, _BU: None, _BV: 0}
-        self._readings: list[Reading] = []
+        self._names: dict[str, tuple[str, str]] = {}  # names repeat in every row
+        self._rows: list[_Row] = []
 
     def read(self, records: Iterable[Any]) -> tuple[Reading, ...]:
         for record in records:
             self._record(record)
-        return tuple(self._readings)
+        return tuple(
+            Reading(row.instrument, row.time_ms, tuple(row.values.values()), row.flags, row.raw)
+            for row in self._rows
+        )
 
     def _record(self, record: Any) -> None:
-        if not isinstance(record, dict) or not set(record) <= _LABELS or (_V in record) == (_VD in record):
+        if not isinstance(record, dict) or not record.keys() <= _LABELS or (_V in record) == (_VD in record):
             raise Refused(Reason.BAD_PAYLOAD, "a record is not a map of known labels with one value")
         for label in (_BN, _BT, _BU, _BV):
             if label in record:
@@ -142,10 +157,13 @@ class _Reader:
         if not isinstance(base, str) or not isinstance(name, str):
             raise Refused(Reason.BAD_PAYLOAD, "a name is not a text")
         full = base + name
+        if (known := self._names.get(full)) is not None:
+            return known
         match = _NAME.fullmatch(full, len(self._prefix)) if full.startswith(self._prefix) else None
         if match is None:
             raise Refused(Reason.BAD_PAYLOAD, f"name {full[-48:]!r} is not <device>/<instrument>/<quantity>")
-        return match[1], match[2]
+        self._names[full] = match[1], match[2]
+        return self._names[full]
 
     def _time_ms(self, record: dict[int, Any]) -> int:
         base, offset = self._base[_BT], record.get(_T, 0)
@@ -176,18 +194,16 @@ class _Reader:
         flags: int = 0,
         raw: bytes = b"",
     ) -> None:
-        last = self._readings[-1] if self._readings else None
-        if last is None or (last.instrument, last.time_ms) != (instrument, time_ms):
-            last = Reading(instrument, time_ms, ())
-            self._readings.append(last)
-        elif (
-            (measured and any(measured.quantity == known.quantity for known in last.values))
-            or (flags and last.flags)
-            or (raw and last.raw)
-        ):
+        row = self._rows[-1] if self._rows else None
+        if row is None or row.time_ms != time_ms or row.instrument != instrument:
+            row = _Row(instrument, time_ms)
+            self._rows.append(row)
+        elif (measured and measured.quantity in row.values) or (flags and row.flags) or (raw and row.raw):
             raise Refused(Reason.BAD_PAYLOAD, f"a name of {instrument} is written twice for one time")
-        values = (*last.values, measured) if measured else last.values
-        self._readings[-1] = Reading(instrument, time_ms, values, last.flags | flags, last.raw or raw)
+        if measured:
+            row.values[measured.quantity] = measured
+        row.flags |= flags
+        row.raw = row.raw or raw
 
 
 def _number(value: Any, what: str) -> int | Decimal:

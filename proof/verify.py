@@ -143,7 +143,8 @@ def annotate(
     if descriptor is not None:
         notes += [Verdict(Reason.EVIDENCE_MISMATCH, detail) for detail in mismatches(descriptor, readings)]
     # §4.11 Quality flags, counted by kind.
-    counts = Counter(bit for reading in readings for bit in QUALITY_REASONS if reading.flags & bit)
+    flagged = [reading.flags for reading in readings if reading.flags]
+    counts = Counter(bit for flags in flagged for bit in QUALITY_REASONS if flags & bit)
     notes += [Verdict(QUALITY_REASONS[bit], f"{count} readings") for bit, count in sorted(counts.items())]
     return tuple(notes), readings
 

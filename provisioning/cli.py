@@ -170,3 +170,7 @@ def _now_s() -> int:
 def _printable(text: str) -> str:
     """Without what could move a terminal's cursor: parts may come from the network."""
     return "".join(char if char.isprintable() else "?" for char in text)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 
+from agent import __version__
 from agent.errors import FixConfig
 from agent.keystore import Board, create_key, key_exists, open_key
 from agent.node import hardware_model
@@ -45,7 +46,7 @@ def descriptor(signer: Signer) -> Descriptor:
     """What the enrolment says of the device; instruments follow in the first proof (§3.4)."""
     return Descriptor(
         agent="fieldproof",
-        version=metadata.version("fieldproof"),
+        version=__version__,
         key_class=signer.key_class,
         simulated=signer.key_class == "sim",
         hardware=hardware_model(),

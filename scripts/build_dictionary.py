@@ -11,6 +11,7 @@ from pathlib import Path
 
 from proof import cbor, cose, senml
 from proof.claims import Claims, TimeClaim
+from proof.descriptor import Descriptor, InstrumentDescriptor, QuantityDescriptor
 from proof.senml import Measured, Reading
 
 QUANTITIES = (
@@ -45,8 +46,20 @@ def main() -> None:
         descriptor_hash=bytes(32),
     )  # fmt: skip
     header = {1: cose.ALG_EDDSA, 3: 112, 4: bytes(8), 15: claims.to_map(), 16: cose.Typ.PROOF.value}
+    parts = Descriptor(
+        "fieldproof", "0.1.0", "file", False, "Raspberry Pi 4 Model B Rev 1.5",
+        (
+            InstrumentDescriptor(
+                "bme280-76", "bme280", "i2c:1", "0x76", "BME280", "", "trim-sha256",
+                tuple(QuantityDescriptor(*q) for q in (
+                    ("temperature", "Cel", 0.01, 1 / 3**0.5), ("pressure", "Pa", 0.18, 100 / 3**0.5),
+                    ("humidity", "%RH", 0.008, 3 / 3**0.5))),
+            ),
+        ),
+    )  # fmt: skip
     pieces = [
         senml.encode(DEVICE, others),
+        cbor.encode(parts.to_map()),
         senml.encode(DEVICE, weather("bme280-77", 3)),
         b"\xd2\x84\x59\x01" + cbor.encode(header),
         senml.encode(DEVICE, weather("bme280-76", 6)),

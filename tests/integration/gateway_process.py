@@ -45,6 +45,10 @@ class GatewayProcess:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen([*command, *options], stderr=log)
 
+    def starts(self) -> int:
+        """How often it was heard to listen, reconnections included."""
+        return self.log.read_text().count("event=listening")
+
     def kill(self) -> None:
         self.end(signal.SIGKILL)
 

@@ -27,6 +27,8 @@ def join(gateway, mosquitto, until):
     nodes = []
 
     def join(seed=1):
+        # Before its first subscription the broker keeps nothing for the gateway.
+        until(lambda: gateway.starts(), 20, "the gateway's subscription")
         node = Node(Device(seed), mosquitto.port, until, gateway.key)
         nodes.append(node)
         node.enrol(gateway.claim())
@@ -84,7 +86,7 @@ def test_a_gateway_killed_again_and_again_neither_forgets_nor_counts_twice(gatew
         gateway.kill()
         gateway.start()
     node.await_head(total)
-    until(lambda: gateway.log.read_text().count("event=connected") == 7, 20, "the seventh start")
+    until(lambda: gateway.starts() == 7, 20, "the seventh start")
     assert gateway.end() == 0
     (line,) = gateway.lines()
     assert (line.proofs, line.readings, line.held, line.verdicts) == (total, total, 0, {})
@@ -98,7 +100,7 @@ def test_a_broker_that_dies_and_comes_back_is_found_again(gateway, mosquitto, jo
     node.await_head(1)
     mosquitto.kill()
     mosquitto.start()
-    until(lambda: gateway.log.read_text().count("event=connected") == 2, 20, "the reconnection")
+    until(lambda: gateway.starts() == 2, 20, "the reconnection")
     proof = node.device.seal()
 
     def answered():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import datetime
 import ipaddress
@@ -59,31 +58,6 @@ def peer() -> Iterator[Callable[..., Peer]]:
     yield make
     for one in made:
         assert one.link.close(), "the connection's thread did not end"
-
-
-@pytest.fixture
-def old_broker(free_port: int) -> Iterator[str]:
-    """amqtt, which closes the connection when it is asked for MQTT 5."""
-    from amqtt.broker import Broker
-
-    loop = asyncio.new_event_loop()
-    listener = {"default": {"type": "tcp", "bind": f"127.0.0.1:{free_port}"}}
-    plugins = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
-    broker = Broker({"listeners": listener, "plugins": plugins}, loop=loop)
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    asyncio.run_coroutine_threadsafe(broker.start(), loop).result(10)
-    yield f"mqtt://127.0.0.1:{free_port}"
-    asyncio.run_coroutine_threadsafe(broker.shutdown(), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
-    loop.close()
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.mark.mosquitto

@@ -6,12 +6,15 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from agent.window import LONGEST_RESEND_S, RESEND_S, SendWindow
+from agent.window import ANSWER_S, LONGEST_RESEND_S, RESEND_S, SendWindow
 
 
 def window(in_flight=4, unreceipted=10, head=0):
+    """A window of a connection that has taken a proof."""
     made = SendWindow(in_flight, unreceipted)
     made.start(head, 0.0)
+    made.handed_over(0, head, 0.0)
+    made.delivered(0)
     return made
 
 
@@ -28,6 +31,30 @@ def test_places_are_what_is_left_in_flight():
     assert (one.places(0), one.flying) == (1, 3)
     one.delivered(1)
     assert (one.places(0), one.flying) == (2, 2)
+
+
+def test_a_connection_begins_with_one_proof_until_its_puback():
+    one = window()
+    one.start(0, 0.0)
+    assert one.places(0) == 1
+    send(one, [1])
+    assert one.places(0) == 0
+    one.delivered(1)
+    assert one.places(0) == 4
+    send(one, [2])
+    one.refused(2)
+    assert one.places(0) == 1
+
+
+def test_a_gateway_that_is_heard_ends_a_pause_and_gets_again_what_it_did_not_answer():
+    one = window()
+    send(one, [1, 2])
+    one.pause(100.0)
+    one.gateway_lives(ANSWER_S - 0.1)
+    assert not one.paused(ANSWER_S)
+    assert one.sent == 2, "it may be about to answer"
+    one.gateway_lives(ANSWER_S)
+    assert one.sent == 0
 
 
 def test_a_puback_moves_no_head():
@@ -93,6 +120,16 @@ def test_asking_twice_before_it_went_does_not_double_it():
     assert one.wanted(9) == (1, 2)
 
 
+def test_what_a_later_receipt_covers_is_not_sent_for_an_earlier_one():
+    one = window()
+    send(one, [1, 2, 3])
+    for mid in (1, 2, 3):
+        one.delivered(mid)
+    one.receipted(0, ((1, 2),), 1.0)
+    one.receipted(1, (), 2.0)
+    assert one.wanted(9) == (2,)
+
+
 def test_an_absurd_range_of_missing_proofs_is_bounded():
     one = window(unreceipted=10)
     send(one, range(1, 11))
@@ -147,7 +184,8 @@ def test_what_was_refused_goes_again_after_the_pause_with_all_that_came_after():
     one.pause(5.0)
     assert one.sent == 1
     assert (one.places(4.9), one.next_look_s(4.0)) == (0, 1.0)
-    assert one.places(5.0) == 3
+    one.delivered(3)
+    assert one.places(5.0) == 4
 
 
 def test_a_receipt_ends_the_pause():
@@ -156,7 +194,7 @@ def test_a_receipt_ends_the_pause():
     one.refused(1)
     one.pause(100.0)
     one.receipted(0, (), 1.0)
-    assert one.places(1.0) == 4
+    assert one.places(1.0) == 1
 
 
 def test_a_new_connection_starts_after_the_head_with_nothing_in_flight():
@@ -164,7 +202,7 @@ def test_a_new_connection_starts_after_the_head_with_nothing_in_flight():
     send(one, [1, 2, 3, 4])
     one.receipted(2, ((3, 3),), 1.0)
     one.start(2, 1.0)
-    assert (one.flying, one.wanted(9), one.sent, one.places(1.0)) == (0, (), 2, 4)
+    assert (one.flying, one.wanted(9), one.sent, one.places(1.0)) == (0, (), 2, 1)
 
 
 def test_a_mid_of_something_else_is_not_a_proof():

@@ -101,7 +101,7 @@ def test_claims_parse_differ_and_are_known_to_the_ledger(run, made):
     assert {claim.gateway_keys for claim in claims} == {(folder.load_key(made).public_key,)}
 
 
-def test_devices_as_json_and_as_a_table(run, made):
+def test_devices_as_json_and_as_lines_that_fit_a_terminal(run, made):
     device = filled(made)
     code, out, _err = run("devices", "--dir", made, "--json")
     (line,) = json.loads(out)
@@ -115,7 +115,10 @@ def test_devices_as_json_and_as_a_table(run, made):
     )
     code, out, _err = run("devices", "--dir", made)
     assert code == 0
-    assert "device" in out
+    assert device.id.removeprefix("did:key:") in out
+    assert "owner Ada" in out
+    assert "head 3, 3 proofs with 3 readings" in out
+    assert max(map(len, out.splitlines())) <= 100
 
 
 def test_a_bundle_is_judged_in_plain_words_and_as_json(run, made, tmp_path):
@@ -182,3 +185,19 @@ def test_a_damaged_ledger_is_one_sentence_and_stays_as_it_is(run, made):
     before = path.read_bytes()
     refused(run("devices", "--dir", made), "ledger.db", "restore it from your copy")
     assert path.read_bytes() == before
+
+
+def test_revoke_and_restore_are_seen_in_the_list(run, made):
+    device = filled(made)
+    for command, revoked in (("revoke", True), ("restore", False)):
+        assert run(command, device.id.removeprefix("did:key:"), "--dir", made) == (0, "", "")
+        (line,) = json.loads(run("devices", "--dir", made, "--json")[1])
+        assert line["revoked"] is revoked
+    refused(run("revoke", "z6Mkwrong", "--dir", made), "devices` lists them")
+
+
+def test_a_challenge_nobody_answers_ends_with_a_sentence(run, made):
+    device = filled(made)
+    code, out, err = run("challenge", device.id, "--dir", made, "--deadline-s", 1)
+    assert (code, out) == (1, "")
+    assert "No answer" in err

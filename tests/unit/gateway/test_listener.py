@@ -50,6 +50,9 @@ class FakeService:
         self.stop.set()
         return [Outbound("receipt", b"")]
 
+    def challenges(self):
+        return []
+
     def beacon(self):
         self.events.append("beacon committed")
         return Outbound("beacon", b"")

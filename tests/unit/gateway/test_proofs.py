@@ -96,6 +96,16 @@ def test_a_device_that_outlived_its_first_proofs_is_accepted_over_their_gap(gate
     assert receipt_in(gateway.send(device, carrier), device).head_seq == 3
 
 
+def test_a_first_log_that_begins_with_a_gap_is_released_when_the_gap_is_declared(gateway):
+    device = gateway.member()
+    proofs = [device.seal() for _ in range(3)]
+    carrier = device.seal(gaps=(device.gap(1, 2),))
+    receipt = receipt_in(gateway.send(device, proofs[2]), device)
+    assert (receipt.head_seq, receipt.missing) == (0, ((1, 2),))
+    assert receipt_in(gateway.send(device, carrier), device).head_seq == 4
+    assert list(gateway.register.accepted(device.id)) == [proofs[2], carrier]
+
+
 def test_a_held_proof_inside_a_gap_is_kept_aside_without_blame(gateway):
     device = gateway.member()
     proofs = [device.seal() for _ in range(4)]
@@ -160,6 +170,26 @@ def test_a_refused_first_proof_takes_the_held_ones_of_its_log_along(gateway):
     receipt = receipt_in(gateway.send(device, two), device)
     assert (receipt.log, receipt.head_seq, receipt.missing) == (b"log-0002", 0, ((1, 1),))
     assert receipt_in(gateway.send(device, one), device).log == first
+    assert line(gateway).held == 0
+
+
+def test_what_was_held_of_a_lost_log_is_not_asked_for_in_the_next(gateway):
+    device = gateway.member()
+    old = [device.seal() for _ in range(3)]
+    gateway.send(device, old[0], old[2])
+    device.start_log(b"log-0002", device.log)
+    receipt = receipt_in(gateway.send(device, device.seal()), device)
+    assert (receipt.log, receipt.head_seq, receipt.missing) == (b"log-0002", 1, ())
+    assert line(gateway).held == 0
+
+
+def test_what_was_held_of_a_log_that_never_began_does_not_silence_the_next(gateway):
+    device = gateway.member()
+    _, second = device.seal(), device.seal()
+    assert receipt_in(gateway.send(device, second), device).log == b"log-0001"
+    device.start_log(b"log-0002", None)
+    receipt = receipt_in(gateway.send(device, device.seal()), device)
+    assert (receipt.log, receipt.head_seq, receipt.missing) == (b"log-0002", 1, ())
     assert line(gateway).held == 0
 
 

@@ -1,0 +1,37 @@
+"""Modules that libraries import and the daemon never uses, put off until somebody does use them.
+
+- structlog imports asyncio for its asynchronous loggers and rich for coloured tracebacks, paho imports
+  urllib.request to look for proxies. What that costs in memory: decision 0003.
+- A module put off is a stand-in that becomes the real one when it is first asked for a name: nothing is
+  taken away. `rich` is optional to structlog and is said to be absent.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+PUT_OFF = ("asyncio", "urllib.request")
+
+
+class _Later(ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)  # the import system looks for these; that is no use yet
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+def prepare() -> None:
+    """Call before the libraries are imported."""
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+    for name in PUT_OFF:
+        if name in sys.modules:
+            continue
+        sys.modules[name] = later = _Later(name)
+        package, _, leaf = name.rpartition(".")
+        if package:
+            setattr(importlib.import_module(package), leaf, later)

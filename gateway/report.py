@@ -1,0 +1,68 @@
+"""What people read: the list of devices, and what an evidence bundle shows, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.register import DeviceLine
+from proof.bundle import Finding
+from proof.keys import multibase_part
+
+
+def lines(devices: list[DeviceLine]) -> Iterator[str]:
+    """Three short lines a device: they fit a terminal of 80 columns and a pipe."""
+    for line in devices:
+        yield f"{multibase_part(line.device)}" + " SUSPENDED" * line.suspended + " REVOKED" * line.revoked
+        accepted = _iso(line.received_s) if line.received_s else "never"
+        owner = f"owner {line.owner}, " if line.owner else ""
+        yield f"  {owner}enrolled {_iso(line.enrolled_s)}, last accepted {accepted}"
+        held = f", {line.held} held" if line.held else ""
+        yield f"  head {line.head_seq}, {line.proofs} proofs with {line.readings} readings{held}"
+        verdicts = ", ".join(f"{code} {count}" for code, count in sorted(line.verdicts.items()))
+        if verdicts:
+            yield f"  verdicts: {verdicts}"
+
+
+def as_json(line: DeviceLine) -> dict[str, Any]:
+    return asdict(line) | {"suspended": bool(line.suspended), "revoked": bool(line.revoked)}
+
+
+def sentences(finding: Finding) -> Iterator[str]:
+    """What a bundle shows, line by line."""
+    kind = "a SIMULATED device" if finding.simulated else "a device"
+    yield f"Signed by {finding.device},"
+    yield f"  {kind} of network {finding.network!r}, key kept in: {finding.key_class}."
+    yield (
+        f"{finding.proofs} proofs (seq {finding.first_seq} to {finding.last_seq}) with {finding.readings} "
+        "readings; every signature and link of the chain fits."
+    )
+    yield f"Signed after:  {_time(finding.signed_after_s, 'nothing shows it, there is no beacon in it')}"
+    yield f"Signed before: {_time(finding.signed_before_s, 'nothing shows it, no receipt covers all')}"
+    yield f"A gateway confirmed proofs up to seq {finding.receipted_seq}."
+    for instrument in finding.instruments:
+        certificate = "with" if instrument.calibration_hash else "without"
+        yield (
+            f"Instrument {instrument.name}: {instrument.model} on {instrument.bus}, "
+            f"{instrument.serial_kind} {instrument.serial}, {certificate} calibration certificate"
+        )
+        for quantity in instrument.quantities:
+            yield (
+                f"  {quantity.name} in {quantity.unit}, resolution {quantity.resolution:g}, "
+                f"standard uncertainty {quantity.uncertainty:g}"
+            )
+    missing = [f"seq {gap.first_seq} to {gap.last_seq} ({gap.reason})" for gap in finding.gaps]
+    yield f"Proofs the device declared lost: {', '.join(missing) or 'none'}."
+    yield f"Samples the device declared lost: {finding.lost or 'none'}."
+    flagged = [f"{code} {count}" for code, count in finding.flags]
+    yield f"Readings flagged: {', '.join(flagged) or 'none'}."
+
+
+def _time(seconds: int | None, otherwise: str) -> str:
+    return _iso(seconds) if seconds is not None else otherwise
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,384 @@
+"""The whole node on simulated buses: challenges, systemd, signals, and what `status` tells apart."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import control, daemon, membership
+from agent.clock import SystemClock
+from agent.errors import FixConfig, HardStop, TryAgain
+from agent.keystore import open_key
+from agent.node import Node
+from agent.settings import Settings, load
+from drivers.errors import NeedsHuman
+from hardware_sim.buses import SimulatedBuses
+from hardware_sim.worlds import ClimateWorld
+from proof import beacon, sealing
+from proof.keys import device_id
+from tests.sim_parts import GATEWAY, NETWORK, joined_config
+from tests.small_gateway import SmallGateway
+
+ROOT = Path(__file__).parents[2]
+
+
+def node_of(settings: Settings, world: Any = None) -> Node:
+    """A node in real time whose chips are simulated."""
+    signer, clock = open_key(settings.key), SystemClock()
+    joined = membership.load(settings.membership_path, device_id(signer.public_key), int(time.time()))
+    buses = SimulatedBuses(settings.instrument, world or ClimateWorld(seed=1), clock)
+    return Node(settings, signer, joined, clock, buses)
+
+
+def serve(folder: str, url: str) -> int:
+    """What a child process does: `agent.daemon.main` with simulated buses."""
+    settings = settings_of(Path(folder) / "agent.toml", url)
+    with daemon.alone(settings.state_dir):
+        return daemon.serve(node_of(settings), settings)
+
+
+def settings_of(config: Path, url: str, interval_s: float = 0.2) -> Settings:
+    settings = load(config)
+    instruments = tuple(replace(i, interval_s=interval_s, deadline_s=0.2) for i in settings.instrument)
+    return replace(settings, instrument=instruments, mqtt=replace(settings.mqtt, broker_url=url))
+
+
+@pytest.fixture
+def member(tmp_path: Path) -> tuple[Path, str]:
+    """(configuration, device id) of a member whose chips are simulated."""
+    return joined_config(tmp_path)
+
+
+@pytest.fixture
+def gateway(member: tuple[Path, str]) -> Iterator[Callable[..., SmallGateway]]:
+    made: list[SmallGateway] = []
+
+    def make(port: int) -> SmallGateway:
+        made.append(SmallGateway(port, NETWORK, member[1], GATEWAY).connect())
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.disconnect()
+
+
+class Served:
+    """`agent.daemon.serve` in this process, in the main thread's stead."""
+
+    def __init__(self, node: Node, settings: Settings) -> None:
+        self.node, self.settings, self.stopping = node, settings, threading.Event()
+        self.code: int | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self.code = daemon.serve(self.node, self.settings, self.stopping)
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self._thread.join(20)
+        assert self.code == 0
+
+
+@pytest.fixture
+def run(monkeypatch) -> Iterator[Callable[..., Served]]:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # only the main thread may
+    made: list[Served] = []
+
+    def start(settings: Settings, world: Any = None) -> Served:
+        made.append(Served(node_of(settings, world), settings))
+        return made[-1]
+
+    yield start
+    for one in made:
+        if one.code is None:
+            one.stop()
+
+
+def report(settings: Settings) -> dict[str, Any]:
+    return dict(control.ask_status(settings.control_socket))
+
+
+def why(settings: Settings) -> str:
+    return " ".join(report(settings)["why"])
+
+
+NOWHERE = "mqtt://127.0.0.1:1"
+
+
+@pytest.fixture
+def systemd(tmp_path, monkeypatch) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "n"))
+        sock.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "n"))
+        yield sock
+
+
+def test_systemd_hears_ready_the_watchdog_and_stopping(member, run, systemd, monkeypatch):
+    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+    served = run(settings_of(member[0], NOWHERE))
+    assert systemd.recv(100) == b"READY=1"
+    assert [systemd.recv(100) for _ in range(2)] == [b"WATCHDOG=1"] * 2
+    served.stop()
+    told = [systemd.recv(100)]
+    while told[-1] == b"WATCHDOG=1":
+        told.append(systemd.recv(100))
+    assert told[-1] == b"STOPPING=1"
+
+
+def test_a_journal_that_stands_still_starves_the_watchdog(member, run, systemd, monkeypatch):
+    monkeypatch.setenv("WATCHDOG_USEC", "1200000")
+    served = run(settings_of(member[0], NOWHERE))
+    assert systemd.recv(100) == b"READY=1"
+    assert systemd.recv(100) == b"WATCHDOG=1"
+    held = threading.Event()
+    waiting = threading.Thread(target=lambda: served.node.keeper.call(lambda _journal: held.wait(20)))
+    waiting.start()
+    assert len(heard(systemd, 2.0)) <= 1  # one may have been on its way
+    assert heard(systemd, 1.5) == []
+    held.set()
+    waiting.join(5)
+    systemd.settimeout(10)
+    assert systemd.recv(100) == b"WATCHDOG=1"
+
+
+def heard(sock: socket.socket, within_s: float) -> list[bytes]:
+    """What comes until it has been silent for `within_s`, two at most."""
+    sock.settimeout(within_s)
+    told: list[bytes] = []
+    with contextlib.suppress(TimeoutError):
+        while len(told) < 2:
+            told.append(sock.recv(100))
+    return told
+
+
+def test_a_node_that_cannot_start_is_never_ready(member, systemd, monkeypatch, tmp_path):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    settings = settings_of(member[0], NOWHERE)
+    node = node_of(settings)
+
+    def open_another() -> None:
+        raise NeedsHuman("The chip is not a BME280: replace it.")
+
+    monkeypatch.setattr(node._instruments["bme280-76"], "open", open_another)
+    with pytest.raises(HardStop, match="not a BME280"):
+        daemon.serve(node, settings)
+    systemd.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        systemd.recv(100)
+    assert not settings.control_socket.exists()
+
+
+def test_unusable_tls_files_are_said_before_a_journal_is_made(member):
+    settings = settings_of(member[0], "mqtts://127.0.0.1")
+    broken = replace(settings, mqtt=replace(settings.mqtt, ca_file=Path("/nowhere/ca.pem")))
+    with pytest.raises(FixConfig, match=r"mqtt\.ca_file"):
+        node_of(broken)
+    assert not settings.journal_path.exists()
+
+
+def test_a_second_agent_in_the_same_folder_is_refused(member):
+    settings = settings_of(member[0], NOWHERE)
+    alone = daemon.alone(settings.state_dir)
+    with alone, pytest.raises(HardStop, match="Another agent runs in"):
+        daemon.alone(settings.state_dir).__enter__()
+    with daemon.alone(settings.state_dir):
+        pass
+
+
+# Status
+
+
+def test_status_tells_offline_from_well(member, run, until):
+    settings = settings_of(member[0], NOWHERE)
+    run(settings)
+    until(lambda: settings.control_socket.exists(), what="the socket")
+    until(lambda: report(settings)["readings"]["captured"] > 2, what="samples")
+    assert "Offline: The broker 127.0.0.1:1 cannot be reached: nothing listens there." in why(settings)
+    made = report(settings)
+    assert made["healthy"] is False
+    assert made["instruments"][0]["problem"] == ""
+    assert set(made["instruments"][0]["latest"]) == {"temperature", "pressure", "humidity"}
+
+
+class PowerCut(ClimateWorld):
+    """A chip that loses its power and gets it back."""
+
+    power = True
+
+    def at(self, boottime_ns: int) -> Any:
+        return super().at(boottime_ns) if self.power else None
+
+
+def test_status_tells_a_sensor_that_is_gone(member, run, until):
+    settings, world = settings_of(member[0], NOWHERE), PowerCut(seed=1)
+    run(settings, world)
+    until(lambda: settings.control_socket.exists(), what="the socket")
+    until(lambda: report(settings)["readings"]["captured"] > 0, what="a sample")
+    world.power = False
+    until(lambda: "Instrument bme280-76: " in why(settings), what="the sentence")
+    assert report(settings)["instruments"][0]["missed"] > 0
+
+
+@pytest.mark.mosquitto
+def test_status_is_healthy_with_a_gateway_and_says_when_none_listens(member, run, gateway, mosquitto, until):
+    there = gateway(mosquitto.port)
+    settings = settings_of(member[0], mosquitto.url)
+    settings = replace(settings, proof=replace(settings.proof, readings=2))
+    run(settings)
+    until(lambda: there.receipts > 0, what="receipts")
+    until(lambda: report(settings)["healthy"], what="health")
+    until(lambda: not why(settings).replace(unsynchronised(), "").strip(), what="nothing to explain")
+    assert report(settings)["link"] == {"connected": True, "protocol": "MQTT 5", "problem": ""}
+    there.disconnect()
+    until(lambda: "No gateway listens at the broker" in why(settings), what="the sentence")
+    assert report(settings)["healthy"]  # the last receipted reading is still young
+
+
+def unsynchronised() -> str:
+    """This machine's clock may be; that has its own sentence."""
+    return "The clock is not synchronised: times are dated by the gateway later."
+
+
+# Challenge
+
+
+@pytest.mark.mosquitto
+def test_a_challenge_is_answered_with_its_nonce_and_a_fresh_reading(member, run, gateway, mosquitto, until):
+    there = gateway(mosquitto.port)
+    data = there.beacon(1)
+    settings = settings_of(member[0], mosquitto.url, interval_s=3600.0)
+    run(settings)
+    until(lambda: there.presence, what="the device")
+    until(lambda: report(settings)["link"]["connected"], what="the link")
+    nonce = b"\7" * 16
+    asked_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    there.send("challenge", beacon.sign_challenge(member[1], nonce, 10, GATEWAY, 0), retain=False)
+    until(lambda: there.proofs, what="the answer")
+    claims = there.proofs[-1].claims
+    assert claims.freshness == (beacon.open_beacon(data, [GATEWAY.public_key], NETWORK).hash, nonce)
+    assert claims.time.boottime_ns > asked_ns
+    assert len(there.proofs[-1].readings()) == 1
+
+
+# Signals, in a process of its own
+
+
+@pytest.fixture
+def child(member, tmp_path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    made: list[subprocess.Popen[str]] = []
+
+    def start(url: str) -> subprocess.Popen[str]:
+        code = "import sys; from tests.integration.test_daemon import serve; sys.exit(serve(*sys.argv[1:]))"
+        command = [sys.executable, "-c", code, str(tmp_path), url]
+        pipe = subprocess.PIPE
+        made.append(subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.kill()
+        one.communicate(timeout=10)
+
+
+def readings_in_proofs(settings: Settings) -> tuple[int, int]:
+    """(readings in stored proofs, samples not sealed)."""
+    with sqlite3.connect(settings.journal_path) as db:
+        proofs = db.execute("SELECT data FROM proofs WHERE data IS NOT NULL").fetchall()
+        unsealed = db.execute("SELECT count(*) FROM samples").fetchone()[0]
+    db.close()
+    return sum(len(sealing.parse(row[0]).readings()) for row in proofs), unsealed
+
+
+def captured(settings: Settings) -> Callable[[], bool]:
+    return lambda: settings.control_socket.exists() and report(settings)["readings"]["captured"] >= 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_seals_what_is_open_even_where_no_broker_is(member, child, until, number):
+    settings = settings_of(member[0], NOWHERE)
+    process = child(NOWHERE)
+    until(captured(settings), what="three samples")
+    began_s = time.monotonic()
+    process.send_signal(number)
+    _out, err = process.communicate(timeout=15)
+    assert process.returncode == 0, err
+    assert time.monotonic() - began_s < 8
+    assert "Traceback" not in err
+    in_proofs, unsealed = readings_in_proofs(settings)
+    assert (in_proofs >= 3, unsealed) == (True, 0)
+    assert not settings.control_socket.exists()
+
+
+@pytest.mark.mosquitto
+def test_a_signal_publishes_what_it_sealed_within_two_seconds(member, child, gateway, mosquitto, until):
+    there = gateway(mosquitto.port)
+    settings = settings_of(member[0], mosquitto.url)
+    process = child(mosquitto.url)
+    until(captured(settings), what="three samples")
+    until(lambda: there.presence, what="the device")
+    log = sealed_log(settings)
+    there.send("receipt", there.sign(there.receipt(log, None)))  # it may publish at once
+    assert there.proofs == []  # its window is a day
+    process.terminate()
+    _out, err = process.communicate(timeout=15)
+    assert process.returncode == 0, err
+    until(lambda: there.proofs, what="the proof")
+    assert len(there.proofs[0].readings()) >= 3
+    assert there.presence[-1] == b'{"online": false}'
+
+
+def sealed_log(settings: Settings) -> bytes:
+    with sqlite3.connect(settings.journal_path) as db:
+        log = db.execute("SELECT log FROM logs ORDER BY id DESC").fetchone()[0]
+    db.close()
+    return bytes(log)
+
+
+def test_what_a_killed_agent_had_appended_is_there_and_its_restart_goes_on(member, child, until):
+    settings = settings_of(member[0], NOWHERE)
+    process = child(NOWHERE)
+    until(captured(settings), what="three samples")
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    before = sum(readings_in_proofs(settings))
+    assert before >= 3
+    process = child(NOWHERE)
+    until(lambda: alive_with(settings, before + 2), what="two more samples")
+    process.terminate()
+    process.communicate(timeout=15)
+    in_proofs, unsealed = readings_in_proofs(settings)
+    assert (in_proofs >= before + 2, unsealed) == (True, 0)
+
+
+def alive_with(settings: Settings, count: int) -> bool:
+    with contextlib.suppress(TryAgain):  # the killed one's socket is still there
+        return int(report(settings)["readings"]["captured"]) >= count
+    return False
+
+
+def test_the_log_of_a_whole_life_holds_no_secret(member, child, until, tmp_path):
+    settings = settings_of(member[0], NOWHERE)
+    process = child(NOWHERE)
+    until(captured(settings), what="three samples")
+    process.terminate()
+    out, err = process.communicate(timeout=15)
+    key = open_key(settings.key)
+    seed = key._secret[:32]  # type: ignore[attr-defined]
+    wrapped = json.loads((tmp_path / "device.key").read_text())["wrapped"]
+    for secret in (seed.hex(), wrapped, repr(seed)):
+        assert secret not in out + err

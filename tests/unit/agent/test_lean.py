@@ -1,0 +1,28 @@
+"""What the daemon does not keep in memory, and that it is there all the same when somebody wants it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+LOOK = """
+import json, sys
+from agent import lean
+lean.prepare()
+import agent.daemon
+from drivers import bme280
+heavy = ["pydantic", "typer", "rich.console", "asyncio.base_events", "http.client", "importlib.metadata"]
+print(json.dumps([name for name in heavy if sys.modules.get(name)]))
+import asyncio, urllib.request
+async def five(): return 5
+print(json.dumps([asyncio.run(five()), urllib.request.Request("http://localhost").type]))
+"""
+
+
+def test_the_daemon_loads_neither_checker_nor_command_line_and_what_is_put_off_still_works():
+    done = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    loaded, used = map(json.loads, done.stdout.splitlines())
+    assert loaded == []
+    assert used == [5, "http"]

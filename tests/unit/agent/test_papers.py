@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+
+from agent import papers
+from agent.papers import counts, evidence, keep_beacon, keep_receipt, kept_proofs, last_receipted_s
+from proof.sealing import parse
+from tests.agent_parts import START_S, FakeClock, captured, make_sealer, open_test_journal
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def journal(tmp_path, clock):
+    made = open_test_journal(tmp_path, clock)
+    yield made
+    made.close()
+
+
+def seal(journal, clock, readings):
+    sealer = make_sealer(clock)
+    for number in range(readings):
+        journal.append(captured(clock, number))
+        clock.advance(60)
+    sealer.seal(journal)
+
+
+def test_counts_follow_a_sample_from_append_to_receipt(journal, clock):
+    journal.append(captured(clock))
+    assert counts(journal).captured == counts(journal).unsealed == 1
+    seal(journal, clock, 4)
+    seal(journal, clock, 2)
+    now = counts(journal)
+    assert (now.captured, now.unsealed, now.proofs, now.unreceipted, now.unreceipted_readings) == (
+        7,
+        0,
+        2,
+        2,
+        7,
+    )
+    assert last_receipted_s(journal) is None
+    journal.mark_receipted(1, 1, START_S + 999)
+    now = counts(journal)
+    assert (now.captured, now.unreceipted, now.unreceipted_readings, now.receipted_seq) == (7, 1, 2, 1)
+    assert last_receipted_s(journal) == START_S + 3 * 60
+
+
+def test_the_newest_receipt_of_each_log_and_all_beacons_are_evidence(journal):
+    for number in (1, 2, 2):
+        keep_beacon(journal, bytes([number]), f"beacon {number}".encode())
+    keep_receipt(journal, 1, b"old")
+    keep_receipt(journal, 1, b"new")
+    keep_receipt(journal, 2, b"other log")
+    assert evidence(journal) == ([b"beacon 1", b"beacon 2"], [b"new", b"other log"])
+
+
+def test_beacons_take_bounded_room(journal, monkeypatch):
+    monkeypatch.setattr(papers, "MAX_BEACONS", 5)
+    for number in range(20):
+        keep_beacon(journal, bytes([number]), bytes([number]))
+    assert evidence(journal)[0] == [bytes([number]) for number in range(15, 20)]
+
+
+def test_kept_proofs_come_in_chain_order_by_pieces_and_by_time(journal, clock):
+    for _ in range(5):
+        seal(journal, clock, 2)
+    first = kept_proofs(journal, (0, 0), 0, 2**40, 2)
+    then = kept_proofs(journal, first[-1][0], 0, 2**40, 9)
+    assert [place for place, _ in first + then] == [(1, seq) for seq in range(1, 6)]
+    assert [parse(data).claims.seq for _, data in then] == [3, 4, 5]
+    span = kept_proofs(journal, (0, 0), START_S + 120, START_S + 180, 9)
+    assert [place for place, _ in span] == [(1, 2)]
+    journal.execute("UPDATE proofs SET data = NULL WHERE seq = 2")
+    assert kept_proofs(journal, (0, 0), START_S + 120, START_S + 180, 9) == []
