@@ -31,6 +31,8 @@ class Entry:
     addresses: tuple[int, ...] = ()
 
 
+_UNITS = tuple(range(1, 248))  # MODBUS over Serial Line V1.02 §2.2
+
 _ENTRIES = {
     "bme280": Entry(
         "drivers.bme280", "BME280", "i2c", "Bosch BME280: temperature, pressure, humidity", (0x76, 0x77)
@@ -50,6 +52,16 @@ _ENTRIES = {
     "ezo-do": Entry("drivers.ezo", "do", "serial", "Atlas Scientific EZO-DO: oxygen in water"),
     "ezo-rtd": Entry("drivers.ezo", "rtd", "serial", "Atlas Scientific EZO-RTD: temperature"),
     "gmc320": Entry("drivers.gmc320", "GMC320", "serial", "GQ GMC-320: radiation, counts per minute"),
+    "sdm120": Entry(
+        "drivers.eastron_sdm", "SDM120", "serial", "Eastron SDM120: mains to 45 A (Modbus RTU)", _UNITS
+    ),
+    "sdm230": Entry(
+        "drivers.eastron_sdm", "SDM230", "serial", "Eastron SDM230: mains to 100 A (Modbus RTU)", _UNITS
+    ),
+    "pzem-004t": Entry(
+        "drivers.pzem004t", "PZEM004T", "serial", "Peacefair PZEM-004T V3: mains (Modbus RTU)", _UNITS
+    ),
+    "dsmr": Entry("drivers.dsmr", "DSMR", "serial", "Smart meter with a P1 port (DSMR, e-MUCS)"),
 }
 
 

@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Mapping
 
+from hardware_sim.worlds_mains import Mains
 from hardware_sim.worlds_particles import particles
 from hardware_sim.worlds_place import place
 from hardware_sim.worlds_water import counts_per_minute, water
@@ -30,6 +31,7 @@ class ClimateWorld:
         self.origin_ns = origin_ns
         self._seed = seed
         self._place = place(seed)
+        self._mains = Mains(seed, origin_ns / 1e9)
         rng = random.Random(seed)
         self._mean_degC = rng.uniform(8.0, 16.0)
         self._swing_degC = rng.uniform(3.0, 7.0)
@@ -60,6 +62,7 @@ class ClimateWorld:
             "humidity_pctRH": min(max(humidity, 0.0), 100.0),
             **particles(day, front, noise[1]),
             **self._place,
+            **self._mains.at(t_s, noise[1]),
             **water(day, temperature, front, noise[0]),
             "cpm": counts_per_minute(front),
             "co2_ppm": 425.0 + 40.0 * still + 0.5 * noise[2],

@@ -25,6 +25,10 @@ _MAKERS = {
     "ezo-ec": ("hardware_sim.parts.ezo", "EC"),
     "ezo-do": ("hardware_sim.parts.ezo", "DO"),
     "ezo-rtd": ("hardware_sim.parts.ezo", "RTD"),
+    "sdm120": ("hardware_sim.parts.eastron_sdm", "EastronSDM"),
+    "sdm230": ("hardware_sim.parts.eastron_sdm", "EastronSDM"),
+    "pzem-004t": ("hardware_sim.parts.pzem004t", "PZEM004T"),
+    "dsmr": ("hardware_sim.parts.dsmr", "DSMR"),
     "gmc320": ("hardware_sim.parts.gmc320", "GMC320"),
 }
 
