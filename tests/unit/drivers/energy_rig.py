@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+from pymodbus.pdu.register_message import ReadInputRegistersRequest
+
 from drivers import catalogue
 from drivers.contract import Instrument
+from drivers.framing import Frames
+from drivers.modbus import answer_format
 from drivers.serial_line import SerialLine
 from hardware_sim.clock import PacedClock
 from hardware_sim.parts import catalogue as parts
+from hardware_sim.parts.senseair_s8 import crc16
 from hardware_sim.pty_line import PtyLine
 from hardware_sim.shared_line import SharedLine
 
@@ -24,6 +31,9 @@ MAINS = {
     "frequency_Hz": 50.0,
 }  # 463 VA, so 144.1 var and a power factor of 0.9503
 DEADLINE_S = 2.0
+SDM_VALUES = (231.5, 2.0, 440.0, 463.0, 144.1145, 0.950324, 50.0, 1234.5, 0.0)
+PZEM_VALUES = (231.5, 2.0, 440.0, 1_234_500.0, 50.0, 0.95)
+METERS = {"sdm120": SDM_VALUES, "sdm230": SDM_VALUES, "pzem-004t": PZEM_VALUES}
 
 
 class Steady:
@@ -103,3 +113,15 @@ def rig(folder: Path, *wanted: tuple[str, int | None], part: Any = None, **more:
     finally:
         line.close()
         plugged.close()
+
+
+def with_crc(message: bytes) -> bytes:
+    return message + struct.pack("<H", crc16(message))
+
+
+def frames_of(data: bytes, unit: int, count: int) -> list[bytes]:
+    return Frames(answer_format(ReadInputRegistersRequest(address=0, count=count, dev_id=unit))).feed(data)
+
+
+def close_to(values: tuple[float, ...]) -> Any:
+    return pytest.approx(values, rel=1e-5)
