@@ -8,7 +8,8 @@
 - Everything it needs of the outside comes in as an argument: clock, buses, schedules, key, membership.
 - Start: every instrument is opened once; if each of them needs a person, the node does not start.
 - Stop: samplers first, then what is open is sealed, then published within two seconds.
-- The watchdog is fed by progress: every thread went round since the last look (`progress`).
+- The watchdog is fed by progress: journal and publisher went round since the last look, and not every
+  instrument is overdue (`progress`).
 """
 
 from __future__ import annotations
@@ -126,9 +127,7 @@ class Node:
                 sampler.join(timeout_s=5.0)
             try:
                 self.keeper.seal_open_window()
-            except (
-                TryAgain
-            ) as error:  # a disk that does not answer: what is on it is sealed at the next start
+            except TryAgain as error:  # the disk does not answer: the next start seals what is on it
                 self.tell(error.sentence)
             self.publisher.stop(PUBLISH_AT_STOP_S)
         self.keeper.stop(timeout_s=10.0)
@@ -140,10 +139,13 @@ class Node:
         self._news = [*self._news[-19:], sentence]
 
     def progress(self) -> bool:
-        """Whether the journal's and the publisher's threads went round since the last call."""
+        """Whether the journal's and the publisher's threads went round since the last call, and somebody
+        samples. Instruments that need a person do not count: starting again cannot help them."""
         before, self._progress = self._progress, (self.keeper.turns, self.publisher.turns)
         moved = all(now != then for now, then in zip(self._progress, before, strict=False))
-        return moved and self.keeper.alive and self.publisher.alive
+        sampling = [sampler for sampler in self.samplers if not sampler.state.ended]
+        stuck = bool(sampling) and all(sampler.overdue() for sampler in sampling)
+        return moved and not stuck and self.keeper.alive and self.publisher.alive
 
     def status(self) -> dict[str, object]:
         """What `status`, and every later view, says: one source."""

@@ -34,6 +34,7 @@ from proof import cbor
 from proof.senml import Measured
 
 NODE_DOWN = "node down"
+OVERDUE_S = 60.0
 _log = structlog.get_logger()
 
 
@@ -88,6 +89,7 @@ class Sampler:
         self._just_reopened = False
         self._backoff = Backoff()
         self._reopen_at_ns, self._newest_ms = 0, -1
+        self._instant_ns = clock.boottime_ns()
         self._untold: list[Missed] = []
         self._opening = Retrying(
             retry=retry_if_exception_type(RetryNow),
@@ -115,6 +117,11 @@ class Sampler:
     def join(self, timeout_s: float) -> None:
         self._thread.join(timeout_s)
 
+    def overdue(self) -> bool:
+        """Whether the instant in hand should have been over for long: the read hangs beyond its deadline."""
+        patience_s = OVERDUE_S + 3 * self._settings.deadline_s
+        return self._clock.boottime_ns() - self._instant_ns > patience_s * 1e9
+
     @property
     def state(self) -> InstrumentState:
         return self._state
@@ -131,7 +138,7 @@ class Sampler:
             instant_ns = self._clock.boottime_ns()
             self._say_what_was_missed_until(instant_ns)
             while not self._stopping and (found := self._schedule.next_ns(instant_ns)) is not None:
-                instant_ns = found
+                self._instant_ns = instant_ns = found
                 while not self._clock.wait_until(instant_ns, self._wake):
                     self._wake.clear()
                     if self._stopping:
@@ -139,7 +146,7 @@ class Sampler:
                     if self._asked_now:
                         self._asked_now = False
                         self._turn(self._clock.boottime_ns())
-                instant_ns = self._skip_what_passed(instant_ns)
+                self._instant_ns = instant_ns = self._skip_what_passed(instant_ns)
                 self._turn(instant_ns)
         except NeedsHuman as error:
             self._problem(error.sentence)

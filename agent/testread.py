@@ -36,10 +36,11 @@ def read_once(settings: InstrumentSettings) -> dict[str, Any]:
 
 
 def text(result: dict[str, Any]) -> str:
+    name = result["name"]
     if result["problem"]:
-        return f"{result['name']}: {result['problem']}"
+        return f"{name}: {result['problem'].removeprefix(f'Instrument {name}: ')}"
     values = ", ".join(
-        f"{name} {value:.2f} {unit}" if value is not None else f"{name} not measured"
-        for name, (value, unit) in result["values"].items()
+        f"{quantity} {value:.2f} {unit}" if value is not None else f"{quantity} not measured"
+        for quantity, (value, unit) in result["values"].items()
     )
-    return f"{result['name']}: {result['model']} {result['serial']}: {values}"
+    return f"{name}: {result['model']} {result['serial']}: {values}"

@@ -13,7 +13,7 @@ import pytest
 from agent.errors import TryAgain
 from agent.keeper import Keeper
 from agent.quality import Inspector, limits_of
-from agent.sampler import Every, Sampler, decimals
+from agent.sampler import OVERDUE_S, Every, Sampler, decimals
 from agent.settings import InstrumentSettings, JournalSettings
 from drivers.bme280 import BME280
 from drivers.contract import Flag, Identity, Quantity, Sample
@@ -353,6 +353,23 @@ def test_a_challenge_is_read_at_once_and_the_schedule_goes_on(bench, until):
     one.sampler.join(5.0)
     assert [sample.boottime_ns // 10**9 for sample in one.keeper.samples] == [90, 120, 180]
     assert one.lost == []
+
+
+def test_a_read_that_never_returns_makes_its_sampler_overdue(bench):
+    hanging, let_go = threading.Event(), threading.Event()
+
+    def hang():
+        hanging.set()
+        let_go.wait(10)
+
+    one = bench(Script(reads=[hang]), 1)
+    one.sampler.start()
+    assert hanging.wait(5)
+    assert not one.sampler.overdue()
+    one.clock.advance(OVERDUE_S + 100)
+    assert one.sampler.overdue()
+    let_go.set()
+    one.sampler.join(5.0)
 
 
 def test_two_reads_in_one_millisecond_get_times_a_proof_can_tell_apart(bench):
