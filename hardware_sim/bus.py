@@ -135,7 +135,7 @@ class VirtualI2C:
         if isinstance(fault, Nack) or part is None or not part.powered:
             raise _os_error(errno.EREMOTEIO)
         if isinstance(fault, BitFlip) and not length and out:
-            out = _flipped(out, fault.bit)
+            out = flipped(out, fault.bit)
         if out is not None:
             part.write(out)
         data = part.read(length) if length else b""
@@ -143,7 +143,7 @@ class VirtualI2C:
         if isinstance(fault, ShortRead) and length:
             raise IndexError("index out of range")
         if isinstance(fault, BitFlip) and length:
-            data = _flipped(data, fault.bit)
+            data = flipped(data, fault.bit)
         return data
 
 
@@ -151,7 +151,8 @@ def _os_error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
-def _flipped(data: bytes, bit: int) -> bytes:
+def flipped(data: bytes, bit: int) -> bytes:
+    """`data` with one bit inverted; bits are counted around."""
     mutable = bytearray(data)
     mutable[bit // 8 % len(data)] ^= 1 << bit % 8
     return bytes(mutable)

@@ -57,6 +57,7 @@ def run(
     captured: Annotated[
         Path | None, typer.Option(help="Append each sample to this file once the journal has it.")
     ] = None,
+    faults: Annotated[Path | None, typer.Option(help="What goes wrong: a TOML file of faults.")] = None,
     until_done: Annotated[
         bool, typer.Option("--until-done", help="Exit when the world has ended and all is receipted.")
     ] = False,
@@ -64,6 +65,7 @@ def run(
     """Run the node in the foreground. A killed one goes on where its journal ends."""
     from agent import logs, settings
     from agent.daemon import serve
+    from hardware_sim import faults as fault_files
     from hardware_sim import run as runs
     from hardware_sim import scenario
     from hardware_sim.replay import ReplayWorld
@@ -78,7 +80,8 @@ def run(
         chosen = scenario.recorded(ReplayWorld.from_csv(*world))
     else:
         chosen = scenario.climate(climate or 0, readings)
-    node = runs.build(found, chosen, speed, captured)
+    wrong = fault_files.load(faults) if faults else None
+    node = runs.build(found, chosen, speed, captured, wrong)
     stop = threading.Event()
     if until_done:
         runs.stop_when_done(node, stop)

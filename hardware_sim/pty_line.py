@@ -13,6 +13,7 @@ import os
 import select
 import threading
 import tty
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -31,10 +32,11 @@ class SerialPart(Protocol):
 
 
 class PtyLine:
-    """`part` behind `path`; plugged in from the start."""
+    """`part` behind `path`; plugged in from the start, and from then on as `present` says."""
 
-    def __init__(self, part: SerialPart, path: Path) -> None:
+    def __init__(self, part: SerialPart, path: Path, present: Callable[[], bool] | None = None) -> None:
         self.part, self.path = part, path
+        self._present = present
         self._lock = threading.Lock()
         self._master: int | None = None
         self._slave: int | None = None
@@ -69,6 +71,8 @@ class PtyLine:
 
     def _run(self) -> None:
         while not self._closing.is_set():
+            if self._present is not None:
+                (self.plug if self._present() else self.unplug)()
             with self._lock, contextlib.suppress(OSError):  # a hang-up in the middle of a transfer
                 if self._master is not None:
                     self._turn(self._master)

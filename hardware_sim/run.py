@@ -27,6 +27,7 @@ from agent.sample import Captured
 from agent.settings import Settings
 from hardware_sim.buses import SimulatedBuses
 from hardware_sim.clock import PacedClock
+from hardware_sim.faults import FaultFile
 from hardware_sim.resume import lived_ns
 from hardware_sim.scenario import Scenario, Within
 from proof.keys import device_id
@@ -34,7 +35,13 @@ from proof.keys import device_id
 _LOOK_S = 0.1
 
 
-def build(settings: Settings, scenario: Scenario, speed: float, captured: Path | None = None) -> Node:
+def build(
+    settings: Settings,
+    scenario: Scenario,
+    speed: float,
+    captured: Path | None = None,
+    faults: FaultFile | None = None,
+) -> Node:
     """The node, not started. Raises `HardStop`."""
     if not settings.key.startswith("sim:"):
         raise FixKey(
@@ -58,7 +65,7 @@ def build(settings: Settings, scenario: Scenario, speed: float, captured: Path |
         signer,
         joined,
         clock,
-        SimulatedBuses(settings.instrument, scenario.world, clock),
+        SimulatedBuses(settings.instrument, scenario.world, clock, faults or FaultFile()),
         lambda instrument: Within(scenario.schedule(instrument), after_ns=lived.get(instrument.name)),
     )
     if captured:

@@ -54,6 +54,11 @@ class BME280:
     def in_world(cls, world: World, clock: Clock, trim: bytes = DEFAULT_TRIM) -> BME280:
         return cls(Physics(world, trim), clock, trim)
 
+    @classmethod
+    def bmp280_in_world(cls, world: World, clock: Clock) -> BME280:
+        """Its sister without humidity (BST-BMP280-DS001 §4.3.1), which looks the same."""
+        return cls(Physics(world, DEFAULT_TRIM), clock, chip_id=0x58)
+
     @property
     def powered(self) -> bool:
         """False while the source is not alive; back with power, the chip starts from its reset values."""

@@ -31,6 +31,8 @@ _MAKERS = {
     "dsmr": ("hardware_sim.parts.dsmr", "DSMR"),
     "gmc320": ("hardware_sim.parts.gmc320", "GMC320"),
 }
+# What is sold or soldered in the place of a part that a driver reads.
+_LOOKALIKES = {"bmp280": ("hardware_sim.parts.bme280", "BME280.bmp280_in_world")}
 
 
 def known() -> tuple[str, ...]:
@@ -39,9 +41,21 @@ def known() -> tuple[str, ...]:
 
 def maker(driver: str) -> Callable[..., Any] | None:
     """`make(world, clock)` of the part that `driver` reads; None where there is no such part."""
-    if driver not in _MAKERS:
-        return None
-    module, place = _MAKERS[driver]
+    return _made(*_MAKERS[driver]) if driver in _MAKERS else None
+
+
+def chips() -> tuple[str, ...]:
+    """All parts, also those that no driver reads."""
+    return tuple(sorted(_MAKERS | _LOOKALIKES))
+
+
+def chip(name: str) -> Callable[..., Any] | None:
+    """`make(world, clock)` of any part; None where there is no such part."""
+    found = (_MAKERS | _LOOKALIKES).get(name)
+    return _made(*found) if found else None
+
+
+def _made(module: str, place: str) -> Callable[..., Any]:
     found: Any = import_module(module)
     for name in place.split("."):
         found = getattr(found, name)
