@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from agent.control import ask_status
 from agent.errors import AgentError, TryAgain
@@ -66,7 +67,7 @@ class TestNetwork:
         self._port = _free_port()
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def __enter__(self) -> TestNetwork:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
