@@ -6,6 +6,7 @@ Nothing here waits: time moves when a test or a wait says so.
 from __future__ import annotations
 
 import hashlib
+import select
 import threading
 from decimal import Decimal
 from pathlib import Path
@@ -45,6 +46,12 @@ class FakeClock:
 
     def wait(self, seconds: float) -> None:
         self.advance(max(0.0, seconds))
+
+    def wait_readable(self, fd: int, seconds: float) -> bool:
+        readable = bool(select.select([fd], [], [], 0)[0])
+        if not readable:
+            self.wait(seconds)
+        return readable
 
     def wait_until(self, boottime_ns: int, stop: threading.Event) -> bool:
         if stop.is_set():

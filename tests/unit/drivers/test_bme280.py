@@ -30,6 +30,9 @@ class RunningClock:
     def wait(self, seconds: float) -> None:
         pass
 
+    def wait_readable(self, fd: int, seconds: float) -> bool:
+        raise AssertionError("an I2C part waits for no file")
+
 
 def _recorded(vectors):
     """(name, trim, words, expected T, P, H) of every vector that says what a register dump means."""

@@ -15,6 +15,7 @@ from agent.journal import Journal
 from agent.sample import Captured, Missed
 from agent.settings import InstrumentSettings, load
 from drivers.errors import DriverError
+from drivers.i2c import SharedBus
 from hardware_sim import run
 from hardware_sim.buses import SimulatedBuses
 from hardware_sim.clock import PacedClock
@@ -26,6 +27,12 @@ from tests.sim_parts import NAME, joined_config, live, made_up_day, sealed, writ
 
 S = 10**9
 BME280 = InstrumentSettings(NAME, "bme280", "i2c:1", "0x76")
+
+
+def i2c(buses: SimulatedBuses, bus: str) -> SharedBus:
+    found = buses.get(bus)
+    assert isinstance(found, SharedBus)
+    return found
 
 
 def _all(schedule, after_ns=0):
@@ -82,22 +89,22 @@ def test_instruments_on_one_bus_share_it_and_each_finds_its_part():
     two = [BME280, replace(BME280, name="second", address="0x77"), replace(BME280, name="third", bus="i2c:2")]
     buses = SimulatedBuses(two, ClimateWorld(1), PacedClock(0, 0))
     assert buses.get("i2c:1") is buses.get("i2c:1")
-    assert buses.get("i2c:1").scan() == [0x76, 0x77]
-    assert buses.get("i2c:2").scan() == [0x76]
-    assert buses.get("i2c:9").scan() == []
+    assert i2c(buses, "i2c:1").scan() == [0x76, 0x77]
+    assert i2c(buses, "i2c:2").scan() == [0x76]
+    assert i2c(buses, "i2c:9").scan() == []
     buses.close()
 
 
 def test_an_address_left_out_is_the_parts_usual_one():
     buses = SimulatedBuses([replace(BME280, address="")], ClimateWorld(1), PacedClock(0, 0))
-    assert buses.get("i2c:1").scan() == [0x76]
+    assert i2c(buses, "i2c:1").scan() == [0x76]
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"driver": "dht22"}, "driver 'dht22' has no simulated part; there are bme280"),
-        ({"address": "bus"}, "address 'bus' is not like 0x76"),
+        ({"address": "bus"}, "address 'bus' of a bme280 is not like 0x76"),
     ],
 )
 def test_what_cannot_be_simulated_is_refused_in_one_sentence(changes, sentence):
@@ -113,7 +120,7 @@ def test_a_bus_that_is_no_bus_is_refused_as_on_hardware():
 def test_sentences_of_a_simulated_bus_say_that_it_is_simulated():
     with (
         pytest.raises(DriverError, match="simulated I2C bus 1"),
-        SimulatedBuses([], ClimateWorld(1), PacedClock(0, 0)).get("i2c:1").transaction(0x76, 1.0) as wire,
+        i2c(SimulatedBuses([], ClimateWorld(1), PacedClock(0, 0)), "i2c:1").transaction(0x76, 1.0) as wire,
     ):
         wire.writeto(0x76, b"\xd0")
 
