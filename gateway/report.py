@@ -9,6 +9,8 @@ from typing import Any
 
 from gateway.register import DeviceLine
 from proof.bundle import Finding
+from proof.calibration import SignedCertificate
+from proof.descriptor import InstrumentDescriptor
 from proof.keys import multibase_part
 
 
@@ -43,21 +45,35 @@ def sentences(finding: Finding) -> Iterator[str]:
     yield f"Signed before: {_time(finding.signed_before_s, 'nothing shows it, no receipt covers all')}"
     yield f"A gateway confirmed proofs up to seq {finding.receipted_seq}."
     for instrument in finding.instruments:
-        certificate = "with" if instrument.calibration_hash else "without"
         yield (
             f"Instrument {instrument.name}: {instrument.model} on {instrument.bus}, "
-            f"{instrument.serial_kind} {instrument.serial}, {certificate} calibration certificate"
+            f"{instrument.serial_kind} {instrument.serial}"
         )
         for quantity in instrument.quantities:
             yield (
                 f"  {quantity.name} in {quantity.unit}, resolution {quantity.resolution:g}, "
                 f"standard uncertainty {quantity.uncertainty:g}"
             )
+        yield from _calibration(
+            instrument, [signed for name, signed in finding.certificates if name == instrument.name]
+        )
     missing = [f"seq {gap.first_seq} to {gap.last_seq} ({gap.reason})" for gap in finding.gaps]
     yield f"Proofs the device declared lost: {', '.join(missing) or 'none'}."
     yield f"Samples the device declared lost: {finding.lost or 'none'}."
     flagged = [f"{code} {count}" for code, count in finding.flags]
     yield f"Readings flagged: {', '.join(flagged) or 'none'}."
+
+
+def _calibration(instrument: InstrumentDescriptor, certificates: list[SignedCertificate]) -> Iterator[str]:
+    if not instrument.calibration_hash:
+        yield "  without calibration certificate"
+    elif not certificates:
+        yield "  with calibration certificate, which is not in the bundle"
+    for signed in certificates:
+        said = signed.certificate
+        until = "without expiry" if said.expires_s is None else f"valid until {_iso(said.expires_s)}"
+        yield f"  {said.quantity} calibrated against {said.reference} on {_iso(said.issued_s)}, {until},"
+        yield f"    by {signed.calibrator}"
 
 
 def _time(seconds: int | None, otherwise: str) -> str:

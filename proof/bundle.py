@@ -1,7 +1,8 @@
 """Evidence bundle (§11): everything a stranger needs to judge one device, in one file.
 
 - A CBOR sequence (RFC 8742) of byte strings. The first holds the header map {1: version, 2: device id,
-  3: network}; each other one a signed object: the membership, beacons, proofs in chain order, receipts.
+  3: network}; each other one a signed object: the membership, beacons, proofs in chain order, receipts,
+  calibration certificates.
 - Judged with nothing but the gateways' public keys. One bad object spoils the bundle: it is named.
 """
 
@@ -12,8 +13,9 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from proof import beacon, cbor, chain, cose, joining, receipt, sealing
+from proof import beacon, calibration, cbor, chain, cose, joining, receipt, sealing
 from proof.beacon import Beacon
+from proof.calibration import SignedCertificate
 from proof.chain import Head
 from proof.claims import Gap
 from proof.cose import Typ
@@ -30,7 +32,8 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a bundle shows. `signed_after_s` and `signed_before_s` are None where nothing bounds the time."""
+    """What a bundle shows. `signed_after_s` and `signed_before_s` are None where nothing bounds the time;
+    `certificates` are (instrument, certificate) for those that the last descriptor names."""
 
     device: str
     network: str
@@ -47,6 +50,7 @@ class Finding:
     gaps: tuple[Gap, ...]
     lost: int
     flags: tuple[tuple[str, int], ...]
+    certificates: tuple[tuple[str, SignedCertificate], ...] = ()
 
 
 def write(device: str, network: str, objects: Iterable[bytes]) -> Iterator[bytes]:
@@ -88,6 +92,7 @@ class _Examiner:
         self._numbers: list[int] = []
         self._receipts: list[Receipt] = []
         self._beacons: dict[bytes, Beacon] = {}
+        self._certificates: list[SignedCertificate] = []
 
     def take(self, number: int, item: bytes) -> None:
         match cose.typ_of(item):
@@ -104,6 +109,9 @@ class _Examiner:
             case Typ.PROOF:
                 self._proof(sealing.parse(item))
                 self._numbers.append(number)
+            case Typ.CALIBRATION:
+                self._trusted()
+                self._certificates.append(calibration.open_certificate(item))
             case typ:
                 raise Refused(Reason.WRONG_TYP, f"{typ!r} does not belong in a bundle")
 
@@ -152,6 +160,7 @@ class _Examiner:
         readings = [reading for proof in self._proofs for reading in proof.readings()]
         counts = Counter(bit for reading in readings for bit in QUALITY_REASONS if reading.flags & bit)
         descriptors = [p.claims.descriptor for p in self._proofs if p.claims.descriptor]
+        instruments = descriptors[-1].instruments if descriptors else ()
         return Finding(
             device=self._device,
             network=self._network,
@@ -164,8 +173,11 @@ class _Examiner:
             signed_after_s=min(after) if after else None,
             signed_before_s=min(whole) if whole else None,
             receipted_seq=max((r.head_seq for r in covering if r.log == last.claims.log), default=0),
-            instruments=descriptors[-1].instruments if descriptors else (),
+            instruments=instruments,
             gaps=tuple(gap for proof in self._proofs for gap in proof.claims.gaps),
             lost=sum(lost.count for proof in self._proofs for lost in proof.claims.lost),
             flags=tuple((QUALITY_REASONS[bit].value, count) for bit, count in sorted(counts.items())),
+            certificates=tuple(
+                (i.name, signed) for i in instruments for signed in calibration.named(i, self._certificates)
+            ),
         )
