@@ -3,9 +3,15 @@
 - range: outside the instrument's own range, or the configured one.
 - jump: moved more than physics allows since the reading before; judged only when that is at most 180 s old.
 - frozen: unchanged for longer than the quantity allows; not judged for temperature and humidity in air of
-  95 %RH and more, where both rightly stand still.
-- The default limits are WeatherXM's published ones (Quality of Data, raw readings: 2 °C, 5 %RH, 0.5 hPa;
-  constant for 240, 360 and 120 min). The limits of a quantity nobody published limits for are the range only.
+  95 %RH and more, where both rightly stand still. A hole longer than half of what is allowed says nothing of
+  what was inside it: counting begins anew.
+- cross-check: two quantities of one sample that cannot both be true, by more than one step of the coarser
+  resolution: particles up to 1 µm weigh more than those up to 2.5 µm that include them (likewise 2.5 and
+  10 µm); humidity above 100 %RH, which is a dew point above the temperature.
+- Limits of the range are the driver's own, from the datasheet it names. Of jumps and standstills only what is
+  published is in force, and `_PUBLISHED` says by whom. For particles, CO2, radiation, water, mains and
+  positions no published limits are known here, and none are made up (smoke and a breath are jumps, clean air
+  is 0 µg/m3 for an hour): range and cross-check only, until a configuration says more.
 - Pure: one `Inspector` per instrument holds the readings before, and is given every time.
 """
 
@@ -33,11 +39,18 @@ class Limits:
     frozen_s: float | None = None
 
 
-_PUBLISHED: dict[tuple[str, str], tuple[float, float]] = {  # (quantity, unit): (jump, frozen_s)
+# (quantity, unit): (jump, frozen_s). WeatherXM, Quality of Data, raw readings: 2 °C, 5 %RH, 0.5 hPa; constant
+# for 240, 360 and 120 min.
+_PUBLISHED: dict[tuple[str, str], tuple[float, float]] = {
     ("temperature", "Cel"): (2.0, 240 * 60.0),
     ("humidity", "%RH"): (5.0, 360 * 60.0),
     ("pressure", "Pa"): (50.0, 120 * 60.0),
 }
+
+# What is counted in the first is counted in the second too.
+_PART_OF = (("pm1", "pm2.5"), ("pm2.5", "pm10"))
+_SATURATION_RH = 100.0
+_ROUNDING = 1 + 1e-6  # 1.3 - 1.2 is a little more than 0.1
 
 
 def limits_of(
@@ -96,7 +109,18 @@ class Inspector:
                 flags |= Flag.RANGE
             foggy = saturated and quantity.name in _STANDS_STILL_IN_FOG
             flags |= self._motion(quantity.name, limits, value, boottime_ns, foggy)
-        return int(flags)
+        return int(flags | self._cross_check(named))
+
+    def _cross_check(self, named: Mapping[str, float | None]) -> Flag:
+        step = {quantity.name: quantity.resolution * _ROUNDING for quantity in self._quantities}
+        for part, whole in _PART_OF:
+            less, more = named.get(part), named.get(whole)
+            if less is not None and more is not None and less - more > max(step[part], step[whole]):
+                return Flag.CROSS_CHECK
+        humidity = named.get("humidity")
+        if humidity is not None and humidity - _SATURATION_RH > step["humidity"]:
+            return Flag.CROSS_CHECK
+        return Flag(0)
 
     def _motion(self, name: str, limits: Limits, value: float, boottime_ns: int, foggy: bool) -> Flag:
         before = self._tracks.get(name)
@@ -107,7 +131,8 @@ class Inspector:
         elapsed_s = (boottime_ns - before.boottime_ns) / 1e9
         if limits.jump is not None and elapsed_s <= JUMP_WINDOW_S and abs(value - before.value) > limits.jump:
             flags |= Flag.JUMP
-        if value != before.value or foggy:
+        hole = limits.frozen_s is not None and elapsed_s > limits.frozen_s / 2
+        if value != before.value or foggy or hole:
             before.still_since_ns = boottime_ns
         still_s = (boottime_ns - before.still_since_ns) / 1e9
         if limits.frozen_s is not None and still_s > limits.frozen_s:

@@ -14,7 +14,7 @@ from agent.settings import LimitSettings
 from drivers.bme280 import BME280
 from drivers.contract import Quantity
 
-RANGE, JUMP, FROZEN = 1, 2, 4  # §9
+RANGE, JUMP, FROZEN, CROSS_CHECK = 1, 2, 4, 128  # §9
 FOLDER = Path(__file__).parents[4] / "shared" / "data" / "bme280_sds011_aberdeen"
 T, P, RH = BME280.quantities
 
@@ -75,7 +75,7 @@ def test_range_is_judged_at_the_limit_itself(quantity, at, inside, outside):
     values[quantity] = inside
     assert run([(0, values)]) == [0]
     values[quantity] = outside
-    assert run([(0, values)]) == [RANGE]
+    assert run([(0, values)]) == [RANGE if quantity != 2 else RANGE | CROSS_CHECK]
 
 
 @pytest.mark.parametrize(("quantity", "limit"), [(0, 2.0), (1, 50.0), (2, 5.0)])
@@ -108,6 +108,24 @@ def test_frozen_is_longer_than_the_quantity_allows(quantity, minutes):
 
     flags = run([at(minute) for minute in range(minutes + 3)])
     assert flags == [0] * (minutes + 1) + [FROZEN, FROZEN]
+
+
+def test_two_equal_readings_either_side_of_an_outage_are_not_a_standstill():
+    """Nobody looked for nine hours; the same value at both ends says nothing of them."""
+    assert run([(0, [None, 100_000.0, None]), (9 * 3600, [None, 100_000.0, None])]) == [0, 0]
+
+
+@pytest.mark.parametrize(("hole_s", "flag"), [(3600, FROZEN), (3601, 0)])
+def test_a_hole_longer_than_half_the_limit_begins_the_count_anew(hole_s, flag):
+    """Of pressure, whose limit is two hours: 61 minutes of looking, a hole, the same value again."""
+    before = [(minute * 60, [None, 100_000.0, None]) for minute in range(62)]
+    assert run([*before, (61 * 60 + hole_s, [None, 100_000.0, None])])[-1] == flag
+
+
+def test_after_a_hole_the_whole_limit_has_to_pass_again():
+    hole_s = 5 * 3600
+    after = [(hole_s + minute * 60, [None, 100_000.0, None]) for minute in range(122)]
+    assert run([(0, [None, 100_000.0, None]), *after]) == [0] * 122 + [FROZEN]
 
 
 def test_one_that_moved_again_is_no_longer_frozen():
@@ -165,8 +183,8 @@ def restated(rows, fog=95.0):
                 reasons.setdefault(i, []).append(f"jump {name}")
             since_s = now_s
             for at_s, before in reversed(rows[: i + 1]):
-                if before[q] != values[q]:
-                    break
+                if before[q] != values[q] or since_s - at_s > minutes * 60 / 2:
+                    break  # it moved, or nobody looked for too long
                 since_s = at_s
                 if name != "P" and before[2] >= fog:
                     break  # it stood in fog here: counting begins after
