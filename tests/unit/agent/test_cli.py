@@ -115,7 +115,7 @@ def test_the_schema_is_json(fieldproof_agent):
     [
         (("bme280\"", "bme281\""), "There is no driver 'bme281': use one of bme280, "),
         (('"0x76"', '"0x40"'), "A bme280 is never at address 0x40: use one of 0x76, 0x77."),
-        (('"0x76"', '"left"'), "address 'left' is not like 0x76."),
+        (('"0x76"', '"left"'), "address 'left' of a bme280 is not like 0x76."),
         (("i2c:9", "spi:0"), "The bus 'spi:0' is not like i2c:1"),
         (("i2c:9", "i2c:" + "9" * 5000), "is not like i2c:1"),
         (("i2c:9", "i2c:१"), "is not like i2c:1"),
