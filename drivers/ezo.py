@@ -22,6 +22,7 @@ from functools import partial
 
 from drivers.contract import Clock, Flag, Identity, Quantity, Sample
 from drivers.errors import DropSample, InstrumentGone, NeedsHuman, RetryNow
+from drivers.framing import Garbled
 from drivers.serial_line import Conversation, LineSettings, SerialLine
 
 _SETTINGS = LineSettings(9600)
@@ -114,7 +115,7 @@ class EZO:
         with self._line.transaction(_SETTINGS, within_s) as wire:
             wire.forget()
             wire.write(command.encode() + b"\r")
-            lines = _lines(wire)
+            lines = _lines(wire, self._where)
         if "*ER" in lines:
             raise RetryNow(f"{self._where} did not understand {command!r}.")
         for code in _SUPPLY.keys() & set(lines):
@@ -168,13 +169,20 @@ def decode(probe: Probe, form: re.Pattern[str], line: str, where: str) -> Sample
     return Sample((value,), line.encode(), int(Flag.CLAMPED if clamped else Flag(0)))
 
 
-def _lines(wire: Conversation) -> list[str]:
-    """All lines up to `*OK` or `*ER`; after a data line a pause ends them too."""
+def _lines(wire: Conversation, where: str) -> list[str]:
+    """All lines up to `*OK` or `*ER`; after a data line a pause ends them too. `Garbled` if nothing ends them."""
     lines: list[str] = []
     held = b""
     while not lines or lines[-1] not in ("*OK", "*ER"):
         answered = not held and any(not line.startswith("*") for line in lines)
-        data = wire.heard(_PAUSE_S) if answered else wire.some()
+        try:
+            data = wire.heard(_PAUSE_S) if answered else wire.some()
+        except InstrumentGone as gone:
+            if not held and not lines:
+                raise
+            raise Garbled(
+                f"{where} sent bytes that are no answer of an EZO: is it the right driver?"
+            ) from gone
         if not data:
             break
         *whole, held = (held + data).split(b"\r")

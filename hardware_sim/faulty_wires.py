@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +21,10 @@ _ADAPTER_S = 1.0
 _GARBAGE, _FLOOD, _SPLIT_S = 32, 64, 0.05
 _I2C = ("nack", "short-read", "bit-flip", "hang")
 _MOST_BITS = 512
+_MOST_PIECES = 256  # a part that hangs for long forgets what it wanted to say
+
+
+Pieces = list[tuple[int, bytes]]  # (boot time in ns, bytes), in their order
 
 
 class Striking:
@@ -91,7 +95,7 @@ class FaultySerial:
     def __init__(self, part: SerialPart, faults: Sequence[Striking], clock: Clock) -> None:
         self._part, self._faults, self._clock = part, faults, clock
         self._messages = 0
-        self._later: deque[tuple[int, bytes]] = deque()
+        self._later: Pieces = []
 
     def heard(self, data: bytes) -> bytes:
         self._take(self._part.heard(data))
@@ -105,7 +109,7 @@ class FaultySerial:
             return b""
         said = b""
         while self._later and self._later[0][0] <= now_ns:
-            said += self._later.popleft()[1]
+            said += self._later.pop(0)[1]
         for striking in self._faults:
             if striking.fault.fault == "flood" and striking.fault.holds(now_ns):
                 said += striking.rng.randbytes(striking.fault.count or _FLOOD)
@@ -122,10 +126,7 @@ class FaultySerial:
                 striking.begin(number, now_ns)
             elif striking.fault.fault in _SPOILING and striking.strikes(number, now_ns):
                 pieces = _SPOILING[striking.fault.fault](pieces, striking)
-        self._later += pieces
-
-
-Pieces = list[tuple[int, bytes]]  # (boot time in ns, bytes), in their order
+        self._later = sorted([*self._later, *pieces], key=lambda piece: piece[0])[:_MOST_PIECES]
 
 
 def _short(pieces: Pieces, striking: Striking) -> Pieces:
