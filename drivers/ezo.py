@@ -86,14 +86,19 @@ class EZO:
     def open(self) -> Identity:
         """Identify, stop it speaking by itself, check its units. Raises `NeedsHuman` for another circuit."""
         self.close()
+        identity = self.recognise()
+        if self._asked_twice("C,?", r"\?C,(\d+)") != ("0",):
+            self._ask("C,0")
+        self._value = self._form_of_values()
+        return identity
+
+    def recognise(self) -> Identity:
+        """Who it is, by asking only. Raises as `open`."""
         model, firmware = self._asked_twice("i", r"\?I,([A-Z.0-9]+),([0-9.]+)")
         if model.replace(".", "").upper() != self._probe.name.upper():
             raise NeedsHuman(
                 f"{self._where} is an EZO-{model}: correct the driver in the configuration, or the wiring."
             )
-        if self._asked_twice("C,?", r"\?C,(\d+)") != ("0",):
-            self._ask("C,0")
-        self._value = self._form_of_values()
         return Identity(f"EZO-{self._probe.name}", firmware, "firmware")
 
     def read(self, deadline_s: float) -> Sample:
@@ -170,7 +175,7 @@ def decode(probe: Probe, form: re.Pattern[str], line: str, where: str) -> Sample
 
 
 def _lines(wire: Conversation, where: str) -> list[str]:
-    """All lines up to `*OK` or `*ER`; after a data line a pause ends them too. `Garbled` if nothing ends them."""
+    """All lines up to `*OK` or `*ER`; after a data line a pause ends them too. Raises `Garbled`."""
     lines: list[str] = []
     held = b""
     while not lines or lines[-1] not in ("*OK", "*ER"):

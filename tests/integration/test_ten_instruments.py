@@ -45,12 +45,12 @@ def test_three_failing_serial_instruments_cost_the_others_nothing(tmp_path, unti
     )
     settings = replace(load(config), instrument=instruments)
     when = {"from_s": 0.2 * minutes * MINUTE_S, "until_s": 0.6 * minutes * MINUTE_S}
-    wrong = [
+    wrong: list[dict[str, object]] = [
         {"fault": "unplug", "instrument": "pulled-out"},
         {"fault": "flood", "instrument": "drowned", "count": 4096},
         {"fault": "hang", "instrument": "silent", "seconds": 31_536_000},
     ]
-    file = faults.parse({"fault": [fault | when for fault in wrong]}, "--faults")
+    file = faults.parse({"fault": [{**fault, **when} for fault in wrong]}, "--faults")
 
     began_s = time.monotonic()
     node = run.build(settings, climate(1, minutes), math.inf, faults=file)

@@ -7,6 +7,7 @@ import json
 import random
 import re
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -41,11 +42,14 @@ def make():
     def made(name, **options):
         clock, world = InstantClock(), Still()
         world.air = dict(WATER)
-        part = parts.maker(name)(world, clock, **options)
+        part_of = parts.maker(name)
+        assert part_of
+        part = part_of(world, clock, **options)
         clock.wait(90.0)
         faulty = Faulty(part)
         line, port = clock.line(faulty)
-        return Rig(clock, world, part, faulty, port, catalogue.create(name, line, None, clock))
+        plugged: Any = port
+        return Rig(clock, world, part, faulty, plugged, catalogue.create(name, line, None, clock))
 
     return made
 
@@ -191,7 +195,12 @@ def test_a_circuit_that_speaks_by_itself_is_silenced_once_and_nothing_else_is_wr
     found = make("ezo-ph")
     written: list[bytes] = []
     heard = found.part.heard
-    found.part.heard = lambda data: written.append(data) or heard(data)
+
+    def listening(data):
+        written.append(data)
+        return heard(data)
+
+    found.part.heard = listening
     found.driver.open()
     found.driver.close()
     found.driver.open()
@@ -422,7 +431,7 @@ def test_any_line_is_a_reading_or_a_driver_error(kind, line, count):
     except DriverError:
         return
     assert re.match(r"-?\d", line)
-    assert abs(sample.values[0]) < 1e6
+    assert abs(sample.values[0] or 0.0) < 1e6
 
 
 @given(st.binary(max_size=64))

@@ -216,6 +216,7 @@ def test_a_rate_is_met_and_repeats(node_of):
     def hits(seed):
         file = _file({"fault": "nack", "instrument": "a", "rate": 0.05}, seed=seed)
         plan = Faults(file, [InstrumentSettings(*BME)], PacedClock(0, 0)).plan({0x76: "a"})
+        assert plan
         return [number for number in range(4000) if plan(number, "read", 0x76)]
 
     assert 140 < len(hits(1)) < 260
@@ -226,6 +227,7 @@ def test_numbers_are_counted_per_instrument_and_other_instruments_are_left_alone
     file = _file({"fault": "nack", "instrument": "a", "transactions": [1]})
     instruments = [InstrumentSettings(*BME), InstrumentSettings("b", "scd41", "i2c:1")]
     plan = Faults(file, instruments, PacedClock(0, 0)).plan({0x76: "a", 0x62: "b"})
+    assert plan
     order = [0x62, 0x76, 0x62, 0x62, 0x76, 0x76]
     assert [bool(plan(index, "read", address)) for index, address in enumerate(order)] == [0, 0, 0, 0, 1, 0]
 
@@ -285,13 +287,15 @@ def test_frozen_drifting_and_jumping_values_come_out_of_the_driver(node_of):
         clock.wait(hour * 3600 - clock.boottime_ns() / 1e9)
         return made["a"].read(2.0).values[0]
 
-    within = {"abs": 0.01}
-    assert at_hour(0.5) == pytest.approx(20.5, **within)
-    assert at_hour(2.0) == at_hour(2.5) == pytest.approx(21.0, **within)
-    assert at_hour(3.5) == pytest.approx(23.5, **within)
-    assert at_hour(5.0) == pytest.approx(25.0 + 2.0, **within)
-    assert at_hour(6.5) == pytest.approx(26.5, **within)
-    assert at_hour(8.0) == pytest.approx(28.0 - 7.0, **within)
+    def about(degC):
+        return pytest.approx(degC, abs=0.01)
+
+    assert at_hour(0.5) == about(20.5)
+    assert at_hour(2.0) == at_hour(2.5) == about(21.0)
+    assert at_hour(3.5) == about(23.5)
+    assert at_hour(5.0) == about(25.0 + 2.0)
+    assert at_hour(6.5) == about(26.5)
+    assert at_hour(8.0) == about(28.0 - 7.0)
 
 
 def test_faults_of_one_instrument_leave_the_world_of_others_alone(node_of):
