@@ -80,7 +80,13 @@ class BME280:
         if self._settled() != (_CTRL_HUM, _CTRL_MEAS, 0):
             raise RetryNow(f"The BME280 at {self._where} did not take its settings.")
         self._seam = seam
-        return Identity("BME280", hashlib.sha256(trim).hexdigest()[:16], "trim-sha256", trim)
+        return _identity(trim)
+
+    def recognise(self) -> Identity:
+        """Who it is, by reading only. Raises as `open`."""
+        self._registers.within(_OPEN_S)
+        self._require_bme280()
+        return _identity(self._read_trim())
 
     def read(self, deadline_s: float) -> Sample:
         seam = self._seam
@@ -194,6 +200,10 @@ class BME280:
         except DriverError:
             return gone
         return RetryNow(f"The BME280 at {self._where} missed a transfer but answers again.")
+
+
+def _identity(trim: bytes) -> Identity:
+    return Identity("BME280", hashlib.sha256(trim).hexdigest()[:16], "trim-sha256", trim)
 
 
 def _fields(ctrl_hum: int, ctrl_meas: int, config: int) -> tuple[int, int, int, int, int]:

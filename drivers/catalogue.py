@@ -2,6 +2,7 @@
 
 - Asking what is known imports no driver; making one imports that driver and its libraries only.
 - A driver not listed here does not exist for the node.
+- Of each part it says how it can be recognised without changing anything, for `fieldproof-agent discover`.
 - What an address is depends on the bus: 0x76 on I2C, a unit number on a shared serial line, a ROM code on
   1-Wire, nothing where an instrument has a line for itself.
 """
@@ -15,6 +16,7 @@ from typing import Literal
 
 from drivers.contract import Clock, Instrument
 from drivers.errors import NeedsHuman
+from drivers.framing import Voice
 
 BusKind = Literal["i2c", "serial", "w1"]
 
@@ -22,47 +24,135 @@ BusKind = Literal["i2c", "serial", "w1"]
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One part: `module` has `factory(bus, address, clock)`; the first address is the usual one.
-    No `addresses`: on a serial line there is none, on 1-Wire it is the part's ROM code."""
+    No `addresses`: on a serial line there is none, on 1-Wire it is the part's ROM code.
+
+    `asks` names the method that finds out who it is by asking only, nothing in the part is changed. `speaks`:
+    the part says frames by itself, its module's `VOICES`. `deadline_s` is the shortest that a read needs."""
 
     module: str
     factory: str
     bus: BusKind
     summary: str
     addresses: tuple[int, ...] = ()
+    asks: Literal["", "open", "recognise"] = ""
+    speaks: bool = False
+    deadline_s: float = 2.0
 
 
 _UNITS = tuple(range(1, 248))  # MODBUS over Serial Line V1.02 §2.2
 
 _ENTRIES = {
     "bme280": Entry(
-        "drivers.bme280", "BME280", "i2c", "Bosch BME280: temperature, pressure, humidity", (0x76, 0x77)
+        "drivers.bme280",
+        "BME280",
+        "i2c",
+        "Bosch BME280: temperature, pressure, humidity",
+        (0x76, 0x77),
+        asks="recognise",
     ),
-    "scd30": Entry("drivers.scd30", "SCD30", "i2c", "Sensirion SCD30: CO2, temperature, humidity", (0x61,)),
-    "scd41": Entry("drivers.scd41", "SCD41", "i2c", "Sensirion SCD41: CO2, temperature, humidity", (0x62,)),
-    "mhz19b": Entry("drivers.mhz19b", "MHZ19B", "serial", "Winsen MH-Z19B: CO2"),
-    "senseair-s8": Entry("drivers.senseair_s8", "SenseAirS8", "serial", "SenseAir S8: CO2"),
-    "ds18b20": Entry("drivers.ds18b20", "DS18B20", "w1", "Maxim DS18B20: temperature"),
-    "gnss": Entry("drivers.gnss", "GNSS", "serial", "GNSS receiver (NMEA, u-blox UBX): position"),
-    "pms5003": Entry("drivers.pms5003", "PMS5003", "serial", "Plantower PMS5003: PM1, PM2.5, PM10"),
-    "pms7003": Entry("drivers.pms5003", "PMS7003", "serial", "Plantower PMS7003: PM1, PM2.5, PM10"),
-    "sds011": Entry("drivers.sds011", "SDS011", "serial", "Nova SDS011: PM2.5, PM10"),
-    "sps30": Entry("drivers.sps30", "SPS30", "serial", "Sensirion SPS30: PM1, PM2.5, PM10"),
-    "ezo-ph": Entry("drivers.ezo", "ph", "serial", "Atlas Scientific EZO-pH: pH of water"),
-    "ezo-ec": Entry("drivers.ezo", "ec", "serial", "Atlas Scientific EZO-EC: conductivity of water"),
-    "ezo-do": Entry("drivers.ezo", "do", "serial", "Atlas Scientific EZO-DO: oxygen in water"),
-    "ezo-rtd": Entry("drivers.ezo", "rtd", "serial", "Atlas Scientific EZO-RTD: temperature"),
-    "gmc320": Entry("drivers.gmc320", "GMC320", "serial", "GQ GMC-320: radiation, counts per minute"),
+    "scd30": Entry(
+        "drivers.scd30",
+        "SCD30",
+        "i2c",
+        "Sensirion SCD30: CO2, temperature, humidity",
+        (0x61,),
+        asks="recognise",
+    ),
+    "scd41": Entry(
+        "drivers.scd41",
+        "SCD41",
+        "i2c",
+        "Sensirion SCD41: CO2, temperature, humidity",
+        (0x62,),
+        asks="recognise",
+    ),
+    "ds18b20": Entry("drivers.ds18b20", "DS18B20", "w1", "Maxim DS18B20: temperature", asks="open"),
+    "mhz19b": Entry("drivers.mhz19b", "MHZ19B", "serial", "Winsen MH-Z19B: CO2", asks="open"),
+    "senseair-s8": Entry("drivers.senseair_s8", "SenseAirS8", "serial", "SenseAir S8: CO2", asks="open"),
+    "gnss": Entry(
+        "drivers.gnss",
+        "GNSS",
+        "serial",
+        "GNSS receiver (NMEA, u-blox UBX): position",
+        speaks=True,
+        deadline_s=3.0,
+    ),
+    "pms5003": Entry(
+        "drivers.pms5003",
+        "PMS5003",
+        "serial",
+        "Plantower PMS5003: PM1, PM2.5, PM10",
+        speaks=True,
+        deadline_s=3.0,
+    ),
+    "pms7003": Entry(
+        "drivers.pms5003",
+        "PMS7003",
+        "serial",
+        "Plantower PMS7003: PM1, PM2.5, PM10",
+        speaks=True,
+        deadline_s=3.0,
+    ),
+    "sds011": Entry("drivers.sds011", "SDS011", "serial", "Nova SDS011: PM2.5, PM10", speaks=True),
+    "sps30": Entry("drivers.sps30", "SPS30", "serial", "Sensirion SPS30: PM1, PM2.5, PM10", asks="recognise"),
+    "ezo-ph": Entry("drivers.ezo", "ph", "serial", "Atlas Scientific EZO-pH: pH of water", asks="recognise"),
+    "ezo-ec": Entry(
+        "drivers.ezo", "ec", "serial", "Atlas Scientific EZO-EC: conductivity of water", asks="recognise"
+    ),
+    "ezo-do": Entry(
+        "drivers.ezo", "do", "serial", "Atlas Scientific EZO-DO: oxygen in water", asks="recognise"
+    ),
+    "ezo-rtd": Entry(
+        "drivers.ezo", "rtd", "serial", "Atlas Scientific EZO-RTD: temperature", asks="recognise"
+    ),
+    "gmc320": Entry(
+        "drivers.gmc320", "GMC320", "serial", "GQ GMC-320: radiation, counts per minute", asks="recognise"
+    ),
     "sdm120": Entry(
-        "drivers.eastron_sdm", "SDM120", "serial", "Eastron SDM120: mains to 45 A (Modbus RTU)", _UNITS
+        "drivers.eastron_sdm",
+        "SDM120",
+        "serial",
+        "Eastron SDM120: mains to 45 A (Modbus RTU)",
+        _UNITS,
+        asks="open",
     ),
     "sdm230": Entry(
-        "drivers.eastron_sdm", "SDM230", "serial", "Eastron SDM230: mains to 100 A (Modbus RTU)", _UNITS
+        "drivers.eastron_sdm",
+        "SDM230",
+        "serial",
+        "Eastron SDM230: mains to 100 A (Modbus RTU)",
+        _UNITS,
+        asks="open",
     ),
     "pzem-004t": Entry(
-        "drivers.pzem004t", "PZEM004T", "serial", "Peacefair PZEM-004T V3: mains (Modbus RTU)", _UNITS
+        "drivers.pzem004t",
+        "PZEM004T",
+        "serial",
+        "Peacefair PZEM-004T V3: mains (Modbus RTU)",
+        _UNITS,
+        asks="open",
     ),
-    "dsmr": Entry("drivers.dsmr", "DSMR", "serial", "Smart meter with a P1 port (DSMR, e-MUCS)"),
+    "dsmr": Entry(
+        "drivers.dsmr",
+        "DSMR",
+        "serial",
+        "Smart meter with a P1 port (DSMR, e-MUCS)",
+        speaks=True,
+        deadline_s=12.0,
+    ),
 }
+
+
+def on(bus: BusKind) -> dict[str, Entry]:
+    """The entries of all parts that are read over this kind of bus."""
+    return {name: part for name, part in _ENTRIES.items() if part.bus == bus}
+
+
+def voices(name: str) -> tuple[Voice, ...]:
+    """What a part says by itself; imports its driver. Nothing for one that speaks only when asked."""
+    part = entry(name)
+    said: tuple[Voice, ...] = import_module(part.module).VOICES if part.speaks else ()
+    return said
 
 
 def known() -> tuple[str, ...]:

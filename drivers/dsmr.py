@@ -24,7 +24,7 @@ from decimal import Decimal
 from drivers import p1
 from drivers.contract import Clock, Identity, Quantity, Sample
 from drivers.errors import DropSample, InstrumentGone, RetryNow
-from drivers.framing import Frames, Garbled
+from drivers.framing import Frames, Garbled, Voice
 from drivers.serial_line import LineSettings, SerialLine
 
 _EIGHT_BITS, _SEVEN_BITS = LineSettings(115200), LineSettings(9600)
@@ -175,3 +175,6 @@ def _value(telegram: p1.Telegram, quantity: Quantity, where: str) -> float | Non
     if match is None or factor is None:
         raise DropSample(f"The meter at {where} says {groups[-1][:32]!r} for {quantity.name}.")
     return float(Decimal(match[1]) * factor)
+
+
+VOICES = (Voice(_EIGHT_BITS, p1.FORMAT), Voice(_SEVEN_BITS, p1.FORMAT, p1.seven_bits))

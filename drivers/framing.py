@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from drivers.errors import InstrumentGone
-from drivers.serial_line import Conversation
+from drivers.serial_line import Conversation, LineSettings
 
 NOT_YET, NEVER = None, 0
 
@@ -34,6 +34,15 @@ class Format:
     longest: int
     length: Callable[[bytes], int | None]
     intact: Callable[[bytes], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """What a part says without being asked: frames of `form`, once `plain` has made characters of the bytes."""
+
+    line: LineSettings
+    form: Format
+    plain: Callable[[bytes], bytes] = bytes
 
 
 class Frames:

@@ -54,6 +54,13 @@ class GMC320:
         self._warm_ns = self._clock.boottime_ns() + round(_WARM_UP_S * 1e9)
         return Identity(model, serial.hex().upper(), "serial")
 
+    def recognise(self) -> Identity:
+        """Who it is, by asking only. Raises as `open`."""
+        with self._line.transaction(_SETTINGS, _ANSWER_S) as wire:
+            wire.forget()
+            model = version_of(_ask(wire, _VERSION), self._line.name)
+            return Identity(model, _ask(wire, _SERIAL).hex().upper(), "serial")
+
     def read(self, deadline_s: float) -> Sample:
         if not self._is_open:
             raise InstrumentGone(f"The GMC-320 at {self._line.name} is not open: open it.")

@@ -20,7 +20,8 @@ from datetime import datetime
 from drivers import ubx
 from drivers.contract import Clock, Identity, Quantity, Sample
 from drivers.errors import DriverError, DropSample, InstrumentGone, RetryLater
-from drivers.gnss_epoch import NO_FIX, RELEASED, Epoch, Stream
+from drivers.framing import Voice
+from drivers.gnss_epoch import FORMAT, NO_FIX, RELEASED, Epoch, Stream
 from drivers.gnss_time import UtcSource
 from drivers.serial_line import Conversation, LineSettings, SerialLine
 
@@ -154,3 +155,6 @@ def _identity(answers: list[bytes]) -> Identity:
     if versions:
         return Identity(model or "u-blox", " ".join(versions)[:_LONGEST_SERIAL], "firmware")
     return Identity("GNSS receiver", "", "none")
+
+
+VOICES = tuple(Voice(LineSettings(speed), FORMAT) for speed in _SPEEDS)

@@ -21,7 +21,7 @@ from typing import ClassVar
 
 from drivers.contract import Clock, Flag, Identity, Quantity, Sample
 from drivers.errors import InstrumentGone, NeedsHuman
-from drivers.framing import NEVER, NOT_YET, Format, Frames, next_frame
+from drivers.framing import NEVER, NOT_YET, Format, Frames, Voice, next_frame
 from drivers.serial_line import LineSettings, SerialLine
 
 # App. I: start, length of what follows, 13 words, sum of all bytes before it.
@@ -123,3 +123,4 @@ def _fields(frame: bytes) -> tuple[int, ...]:
 
 
 FORMAT = Format(_START, _FRAME.size, _length, _intact)
+VOICES = (Voice(_SETTINGS, FORMAT),)

@@ -64,6 +64,11 @@ class SCD30:
         self._rhythm.start(interval_s)
         return identity
 
+    def recognise(self) -> Identity:
+        """Who it is, by asking only; it goes on measuring or not. Raises as `open`."""
+        self._part.within(_OPEN_S)
+        return self._identity(words(self._part.first(_FIRMWARE, 1, "SCD30"), 1)[0])
+
     def read(self, deadline_s: float) -> Sample:
         answer, flags = self._rhythm.take(deadline_s)
         values, more = decode(answer)

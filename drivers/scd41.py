@@ -16,7 +16,7 @@ import math
 
 from drivers.contract import Clock, Flag, Identity, Quantity, Sample
 from drivers.errors import DropSample, NeedsHuman
-from drivers.i2c import SharedBus
+from drivers.i2c import NoAnswer, SharedBus
 from drivers.sensirion import Commands, Rhythm, words
 
 # Commands, table 9.
@@ -58,7 +58,18 @@ class SCD41:
         self._require_scd41()
         self._part.send(_START)
         self._rhythm.start(_INTERVAL_S)
-        return Identity("SCD41", "".join(f"{word:04x}" for word in serial), "serial")
+        return _identity(serial)
+
+    def recognise(self) -> Identity:
+        """Who it is, by asking only. One that measures says no more than that it is there (§3.4)."""
+        self._part.within(_OPEN_S)
+        self._part.first(_READY, 1, "SCD41")
+        try:
+            serial = words(self._part.ask(_SERIAL, 3), 3)
+        except NoAnswer:
+            return Identity("SCD4x, measuring", "", "none")
+        self._require_scd41()
+        return _identity(serial)
 
     def read(self, deadline_s: float) -> Sample:
         answer, flags = self._rhythm.take(deadline_s)
@@ -75,6 +86,10 @@ class SCD41:
                 f"The part at {self._part.where} is a {_VARIANTS.get(variant, 'later variant')}, not an "
                 "SCD41, whose uncertainties do not hold for it. Exchange the part."
             )
+
+
+def _identity(serial: tuple[int, ...]) -> Identity:
+    return Identity("SCD41", "".join(f"{word:04x}" for word in serial), "serial")
 
 
 def decode(answer: bytes) -> tuple[tuple[float, float, float], Flag]:

@@ -18,7 +18,7 @@ import math
 
 from drivers.contract import Clock, Flag, Identity, Quantity, Sample
 from drivers.errors import InstrumentGone, RetryNow
-from drivers.framing import Format, Frames, Garbled, next_frame
+from drivers.framing import Format, Frames, Garbled, Voice, next_frame
 from drivers.serial_line import LineSettings, SerialLine
 
 _SETTINGS = LineSettings(9600)
@@ -114,3 +114,6 @@ def _intact(frame: bytes) -> bool:
 def _answer(command: int) -> Format:
     start = bytes([_HEAD, _DATA]) if command == _QUERY else bytes([_HEAD, _REPLY, command])
     return Format(start, _LENGTH, lambda _: _LENGTH, _intact)
+
+
+VOICES = (Voice(_SETTINGS, _answer(_QUERY)),)

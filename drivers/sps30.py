@@ -66,17 +66,21 @@ class SPS30:
         """Identify, then start measuring. Raises `NeedsHuman` for another product."""
         self.close()
         self._ask(_STOP)  # an earlier run may have left it measuring; refused where it is idle
-        product = self._text(_PRODUCT_TYPE)
-        if product != _SPS30:
-            raise NeedsHuman(f"The part at {self._line.name} is no SPS30: its product type is {product!r}.")
-        serial = self._text(_SERIAL_NUMBER)
+        identity = self.recognise()
         self._ask(_STATUS, _CLEAR)  # what went wrong before is no news
         state, _ = self._ask(_START, _FLOATS)
         if state & ~_ERROR_BIT:
             raise RetryNow(f"The SPS30 at {self._line.name} did not start (state {state:#04x}).")
         self._warm_ns = self._clock.boottime_ns() + round(_WARM_UP_S * 1e9)
         self._open = True
-        return Identity("SPS30", serial, "serial")
+        return identity
+
+    def recognise(self) -> Identity:
+        """Who it is, by asking only. Raises as `open`."""
+        product = self._text(_PRODUCT_TYPE)
+        if product != _SPS30:
+            raise NeedsHuman(f"The part at {self._line.name} is no SPS30: its product type is {product!r}.")
+        return Identity("SPS30", self._text(_SERIAL_NUMBER), "serial")
 
     def read(self, deadline_s: float) -> Sample:
         if not self._open:
