@@ -114,16 +114,19 @@ def export(
 
 
 def check(found: Settings) -> Settings:
-    """What the schema cannot say: known drivers, buses and addresses, units of limits, the broker."""
+    """What the schema cannot say: known drivers, buses and addresses, units of limits, calibration
+    certificates, the broker."""
     from agent.broker import parse_broker_url
     from agent.buses import PaperBuses
+    from agent.calibration import certificates_of
     from agent.clock import SystemClock
     from agent.node import build_instrument
     from agent.quality import limits_of
 
+    built = {i.name: build_instrument(i, PaperBuses(), SystemClock()) for i in found.instrument}
     for instrument in found.instrument:
-        built = build_instrument(instrument, PaperBuses(), SystemClock())
-        limits_of(instrument.name, built.quantities, instrument.limits)
+        limits_of(instrument.name, built[instrument.name].quantities, instrument.limits)
+    certificates_of(found, built)
     if found.mqtt.broker_url:
         parse_broker_url(found.mqtt.broker_url, found.mqtt)
     return found
@@ -142,6 +145,7 @@ def _removed_on_failure(output: Path) -> Iterator[None]:
 def _bundle(found: Settings, since_s: int, until_s: int) -> Iterator[bytes]:
     """From the running agent; from the journal itself where none runs."""
     from agent import export as exports
+    from agent.calibration import read_certificates
     from agent.journal import Journal
     from agent.keystore import open_key
     from proof.keys import device_id
@@ -158,6 +162,7 @@ def _bundle(found: Settings, since_s: int, until_s: int) -> Iterator[bytes]:
     except TryAgain:
         if found.control_socket.exists():
             raise
+    certificates = [s.data for i in found.instrument for s in read_certificates(i, found.calibrators)]
     device = device_id(open_key(found.key).public_key)
     joined = membership.load(found.membership_path, device, int(time.time()))
     if not found.journal_path.exists():
@@ -168,7 +173,7 @@ def _bundle(found: Settings, since_s: int, until_s: int) -> Iterator[bytes]:
             def call(job: Callable[[Journal], Any], /) -> Any:
                 return job(journal)
 
-            yield from exports.pieces(call, joined, since_s, until_s)
+            yield from exports.pieces(call, joined, since_s, until_s, certificates)
     except sqlite3.Error as error:
         raise FixStore(
             f"The journal {found.journal_path} cannot be read: {error}. Start the agent: it keeps what is "

@@ -3,7 +3,7 @@ keeps the journal's thread from its samples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -21,14 +21,20 @@ class Caller(Protocol):
     def __call__(self, job: Callable[[Journal], Any], /) -> Any: ...
 
 
-def pieces(call: Caller, joined: Joined, since_s: int, until_s: int) -> Iterator[bytes]:
-    """The bytes of a bundle of the proofs that overlap the time span and are still kept."""
+def pieces(
+    call: Caller, joined: Joined, since_s: int, until_s: int, certificates: Sequence[bytes] = ()
+) -> Iterator[bytes]:
+    """The bytes of a bundle of the proofs that overlap the time span and are still kept; `certificates` are
+    the signed ones in force."""
     member = joined.membership
-    return bundle.write(member.device, member.network, _objects(call, joined, since_s, until_s))
+    return bundle.write(member.device, member.network, _objects(call, joined, since_s, until_s, certificates))
 
 
-def _objects(call: Caller, joined: Joined, since_s: int, until_s: int) -> Iterator[bytes]:
+def _objects(
+    call: Caller, joined: Joined, since_s: int, until_s: int, certificates: Sequence[bytes]
+) -> Iterator[bytes]:
     yield joined.membership_bytes
+    yield from certificates
     beacons, receipts = call(papers.evidence)
     yield from beacons
     after = (0, 0)

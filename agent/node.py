@@ -17,7 +17,7 @@ from __future__ import annotations
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -25,6 +25,7 @@ import structlog
 from agent import __version__, export, papers, status
 from agent.broker import parse_broker_url, password, tls_context
 from agent.buses import Buses, split
+from agent.calibration import Calibrator, Humidities, certificates_of
 from agent.clock import Clock
 from agent.errors import FixConfig, HardStop, TryAgain
 from agent.keeper import Keeper
@@ -40,6 +41,7 @@ from drivers import catalogue
 from drivers.contract import Identity, Instrument
 from drivers.errors import DriverError, NeedsHuman
 from proof.beacon import Challenge
+from proof.calibration import SignedCertificate, combined_hash
 from proof.descriptor import Descriptor, InstrumentDescriptor, QuantityDescriptor
 from proof.keys import Signer, device_id, multibase_part
 
@@ -71,6 +73,8 @@ class Node:
         self._news: list[str] = []
         broker = parse_broker_url(settings.mqtt.broker_url or joined.broker_url, settings.mqtt)
         self._instruments = {i.name: build_instrument(i, buses, clock) for i in settings.instrument}
+        self._certificates = certificates_of(settings, self._instruments)
+        humidities = Humidities()
         inspectors = {
             i.name: Inspector(quantities, limits_of(i.name, quantities, i.limits))
             for i in settings.instrument
@@ -98,6 +102,7 @@ class Node:
             Sampler(
                 i,
                 self._instruments[i.name],
+                Calibrator(self._instruments[i.name].quantities, self._certificates[i.name], humidities),
                 inspectors[i.name],
                 schedule(i),
                 self.keeper,
@@ -167,7 +172,8 @@ class Node:
 
     def export(self, since_s: int, until_s: int) -> Iterator[bytes]:
         """An evidence bundle of what the journal keeps of that time."""
-        return export.pieces(self.keeper.call, self.joined, since_s, until_s)
+        certificates = [signed.data for found in self._certificates.values() for signed in found]
+        return export.pieces(self.keeper.call, self.joined, since_s, until_s, certificates)
 
     def _open_instruments(self) -> None:
         problems = []
@@ -204,7 +210,7 @@ class Node:
             simulated=self._signer.key_class == "sim",
             hardware=hardware_model(),
             instruments=tuple(
-                describe(i, self._instruments[i.name], self._identities[i.name])
+                describe(i, self._instruments[i.name], self._identities[i.name], self._certificates[i.name])
                 for i in self._settings.instrument
                 if i.name in self._identities
             ),
@@ -225,8 +231,12 @@ def build_instrument(settings: InstrumentSettings, buses: Buses, clock: Clock) -
 
 
 def describe(
-    settings: InstrumentSettings, instrument: Instrument, identity: Identity
+    settings: InstrumentSettings,
+    instrument: Instrument,
+    identity: Identity,
+    certificates: Sequence[SignedCertificate] = (),
 ) -> InstrumentDescriptor:
+    uncertainty = {signed.certificate.quantity: signed.certificate.uncertainty for signed in certificates}
     return InstrumentDescriptor(
         name=settings.name,
         driver=settings.driver,
@@ -236,8 +246,10 @@ def describe(
         serial=identity.serial,
         serial_kind=identity.kind,
         quantities=tuple(
-            QuantityDescriptor(q.name, q.unit, q.resolution, q.uncertainty) for q in instrument.quantities
+            QuantityDescriptor(q.name, q.unit, q.resolution, uncertainty.get(q.name, q.uncertainty))
+            for q in instrument.quantities
         ),
+        calibration_hash=combined_hash(certificates),
         raw_evidence=settings.raw_evidence,
         evidence=identity.evidence if settings.raw_evidence else b"",
     )

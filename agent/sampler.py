@@ -6,7 +6,8 @@
   stops this instrument and is said in the status. A bug of a driver is treated as an instrument that is gone.
 - A loss that the journal does not take is kept and told with the next one.
 - A sample's time is when its read began. One taken more than a deadline after its instant is late (256).
-- Values are rounded to the power of ten nearest to the instrument's resolution (§3.3).
+- Values are corrected by certificates (§12), then rounded to the power of ten nearest to the instrument's
+  resolution (§3.3), then flagged.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from agent.backoff import Backoff
+from agent.calibration import Calibrator
 from agent.clock import Clock
 from agent.errors import AgentError
 from agent.keeper import Keeper
@@ -74,6 +76,7 @@ class Sampler:
         self,
         settings: InstrumentSettings,
         instrument: Instrument,
+        calibrator: Calibrator,
         inspector: Inspector,
         schedule: Schedule,
         keeper: Keeper,
@@ -81,7 +84,8 @@ class Sampler:
         on_identity: Callable[[str, Identity], None],
     ) -> None:
         self.name = settings.name
-        self._settings, self._instrument, self._inspector = settings, instrument, inspector
+        self._settings, self._instrument = settings, instrument
+        self._calibrator, self._inspector = calibrator, inspector
         self._schedule, self._keeper, self._clock, self._on_identity = schedule, keeper, clock, on_identity
         self._decimals = [decimals(quantity.resolution) for quantity in instrument.quantities]
         self._wake = threading.Event()
@@ -129,6 +133,7 @@ class Sampler:
     def open_once(self) -> None:
         """Open before the thread starts, so that a wrong chip stops the start; raises `DriverError`."""
         identity = self._instrument.open()
+        self._calibrator.require(self.name, identity)
         self._is_open = True
         self._state = replace(self._state, model=identity.model, serial=identity.serial, problem="")
         self._on_identity(self.name, identity)
@@ -237,10 +242,13 @@ class Sampler:
 
     def _captured(self, sample: Sample, began_ns: int, flags: int) -> Captured:
         wall = self._clock.wall()
-        elapsed_ns = self._clock.boottime_ns() - began_ns
+        wall = replace(wall, ns=wall.ns - (self._clock.boottime_ns() - began_ns))
+        corrected = self._calibrator.correct(sample.values, wall, began_ns)
+        if corrected.problem and all(value is None for value in corrected.values):
+            raise DropSample(corrected.problem)
         rounded = [
             None if value is None else cbor.number(value, places)
-            for value, places in zip(sample.values, self._decimals, strict=True)
+            for value, places in zip(corrected.values, self._decimals, strict=True)
         ]
         floats = [None if value is None else float(value) for value in rounded]
         values = tuple(
@@ -248,14 +256,15 @@ class Sampler:
             for quantity, value in zip(self._instrument.quantities, rounded, strict=True)
             if value is not None
         )
-        flags |= sample.flags | self._inspector.flags(floats, began_ns)
+        flags |= sample.flags | corrected.flags | self._inspector.flags(floats, began_ns)
         raw = sample.raw if self._settings.raw_evidence else b""
-        self._state = replace(self._state, samples=self._state.samples + 1, problem="", latest=values)
+        self._problem(corrected.problem)
+        self._state = replace(self._state, samples=self._state.samples + 1, latest=values)
         return Captured(
             self.name,
             self._clock.boot_id,
             began_ns,
-            replace(wall, ns=wall.ns - elapsed_ns),
+            wall,
             values,
             flags,
             raw,
@@ -283,7 +292,7 @@ class Sampler:
         self._instrument.close()
 
     def _problem(self, sentence: str) -> None:
-        if sentence != self._state.problem:
+        if sentence and sentence != self._state.problem:
             _log.warning("instrument", instrument=self.name, problem=sentence)
         self._state = replace(self._state, problem=sentence)
 

@@ -49,7 +49,8 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True)
 class InstrumentSettings:
-    """`bus` is `i2c:<number>`; `address` is hexadecimal text such as `0x76`."""
+    """`bus` is `i2c:<number>`; `address` is hexadecimal text such as `0x76`; `calibration` are files of
+    signed certificates, one per quantity (§12)."""
 
     __pydantic_config__ = _STRICT
     name: str
@@ -60,6 +61,7 @@ class InstrumentSettings:
     deadline_s: Annotated[float, Gt(0), Le(60)] = 2.0
     raw_evidence: bool = False
     limits: dict[str, LimitSettings] = field(default_factory=dict)
+    calibration: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -118,7 +120,8 @@ class LocationSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The whole file. `key` is a key URI: `file:PATH` or, for simulated devices, `sim:PATH`."""
+    """The whole file. `key` is a key URI: `file:PATH` or, for simulated devices, `sim:PATH`.
+    `calibrators` are the `did:key`s whose calibration certificates the owner trusts."""
 
     __pydantic_config__ = _STRICT
     state_dir: Path
@@ -129,6 +132,7 @@ class Settings:
     mqtt: MqttSettings = field(default_factory=MqttSettings)
     location: LocationSettings | None = None
     log_format: Literal["text", "json"] = "text"
+    calibrators: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [instrument.name for instrument in self.instrument]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agent.calibration import Calibrator, Humidities
 from agent.errors import TryAgain
 from agent.keeper import Keeper
 from agent.quality import Inspector, limits_of
@@ -129,8 +130,16 @@ def bench() -> Callable[..., Bench]:
         inspector = Inspector(instrument.quantities, limits_of("one", instrument.quantities, {}))
         schedule = Until(STEP_S, (clock.boottime_ns() // 10**9 // STEP_S + instants) * STEP_S)
         identities: list[tuple[str, Identity]] = []
+        calibrator = Calibrator(instrument.quantities, (), Humidities())
         sampler = Sampler(
-            settings, instrument, inspector, schedule, keeper, clock, lambda *who: identities.append(who)
+            settings,
+            instrument,
+            calibrator,
+            inspector,
+            schedule,
+            keeper,
+            clock,
+            lambda *who: identities.append(who),
         )
         if opened:
             sampler.open_once()
