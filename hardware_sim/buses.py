@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from hardware_sim.pty_line import PtyLine, SerialPart
 from hardware_sim.shared_line import SharedLine
 
 _NO_FAULTS = FaultFile()
+_NO_RECORDINGS: Mapping[str, Callable[[Clock], SerialPart]] = {}
 
 
 class SimulatedBuses:
@@ -43,10 +44,16 @@ class SimulatedBuses:
         world: World,
         clock: Clock,
         faults: FaultFile = _NO_FAULTS,
+        recordings: Mapping[str, Callable[[Clock], SerialPart]] = _NO_RECORDINGS,
     ) -> None:
         self._clock = clock
         self._faults = Faults(faults, instruments, clock)
         self._names: dict[str, dict[Any, str]] = {}
+        serial = {instrument.name for instrument in instruments if split(instrument.bus)[0] == "serial"}
+        if strangers := sorted(set(recordings) - serial):
+            raise FixConfig(
+                f"Recorded bytes are for {strangers[0]!r}, which is no instrument on a serial line."
+            )
         self._parts: dict[str, dict[Any, Any]] = {}
         self._open: dict[str, Bus] = {}
         self._closing = contextlib.ExitStack()
@@ -63,7 +70,10 @@ class SimulatedBuses:
             except NeedsHuman as error:
                 raise FixConfig(f"Instrument {instrument.name}: {error.sentence}") from None
             seen = self._faults.world(instrument.name, world)
-            part = self._faults.part(instrument.name, make(seen, clock), seen)
+            part = make(seen, clock)
+            if instrument.name in recordings:
+                part = recordings[instrument.name](clock)
+            part = self._faults.part(instrument.name, part, seen)
             self._parts.setdefault(instrument.bus, {})[address] = part
             self._names.setdefault(instrument.bus, {})[address] = instrument.name
 

@@ -49,9 +49,12 @@ def main() -> None:
 def run(
     config: Annotated[Path, typer.Option("--config", "-c", help="The node's TOML file, with a sim: key.")],
     world: Worlds = None,
+    world_file: Annotated[
+        Path | None, typer.Option(help="What the parts measure: a TOML file of quantities and recordings.")
+    ] = None,
     climate: Annotated[int | None, typer.Option(help="Seed of a synthetic climate.")] = None,
     readings: Annotated[
-        int | None, typer.Option(min=1, max=MAX_READINGS, help="With --climate: end after so many.")
+        int | None, typer.Option(min=1, max=MAX_READINGS, help="Without --world: end after so many.")
     ] = None,
     speed: Annotated[float, typer.Option(help="Virtual seconds per second; inf does not wait.")] = 1.0,
     captured: Annotated[
@@ -65,22 +68,27 @@ def run(
     """Run the node in the foreground. A killed one goes on where its journal ends."""
     from agent import logs, settings
     from agent.daemon import serve
-    from hardware_sim import faults as fault_files
     from hardware_sim import run as runs
-    from hardware_sim import scenario
+    from hardware_sim import scenario, toml_file
+    from hardware_sim.faults import FaultFile
     from hardware_sim.replay import ReplayWorld
+    from hardware_sim.world_file import FileWorld
 
-    if (climate is None) == (not world) or (world and readings):
-        raise FixConfig("Give either --world CSV or --climate SEED; --readings goes with a climate.")
+    if [bool(world), world_file is not None, climate is not None].count(True) != 1 or (world and readings):
+        raise FixConfig(
+            "Give one of --world, --world-file and --climate; --readings does not go with --world."
+        )
     if not speed > 0:
         raise FixConfig(f"--speed: {speed} is not above 0.")
     found = settings.load(config)
     logs.configure(found.log_format)
     if world:
         chosen = scenario.recorded(ReplayWorld.from_csv(*world))
+    elif world_file:
+        chosen = scenario.written(FileWorld(world_file), readings)
     else:
         chosen = scenario.climate(climate or 0, readings)
-    wrong = fault_files.load(faults) if faults else None
+    wrong = toml_file.load(FaultFile, faults) if faults else None
     node = runs.build(found, chosen, speed, captured, wrong)
     stop = threading.Event()
     if until_done:

@@ -17,18 +17,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge, Gt, Le
 
-from agent.errors import FixConfig
 from agent.settings import Finite
 
-MAX_FILE_BYTES = 256 * 1024
 _STRICT = {"extra": "forbid"}
 _AIM = frozenset({"fault", "instrument", "bus", "from_s", "until_s"})
 _PER_TRANSACTION = frozenset({"transactions", "rate"})
@@ -111,37 +107,8 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultFile:
-    """The whole file."""
+    """The whole file; `toml_file.load` reads one."""
 
     __pydantic_config__ = _STRICT
     seed: int = 0
     fault: tuple[Fault, ...] = ()
-
-
-def load(path: Path) -> FaultFile:
-    """The faults in `path`; raises `FixConfig` with the key's path and what would be right."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise FixConfig(f"--faults: {path} has more than {MAX_FILE_BYTES} bytes: is it the right file?")
-        table = tomllib.loads(data.decode())
-    except OSError as error:
-        raise FixConfig(f"--faults: {path} cannot be read: {error.strerror}.") from None
-    except (ValueError, RecursionError) as error:
-        raise FixConfig(f"--faults: {path} is not TOML: {str(error)[:200]}.") from None
-    return parse(table, f"--faults: {path}")
-
-
-def parse(table: dict[str, Any], where: str) -> FaultFile:
-    """`table` checked against the schema; raises `FixConfig`."""
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        return TypeAdapter(FaultFile).validate_python(table)
-    except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
-        place = ".".join(map(str, detail["loc"]))[:120] or "the file"
-        unknown = detail["type"] == "unexpected_keyword_argument"
-        problem = "there is no such key" if unknown else detail["msg"].removeprefix("Value error, ")
-        raise FixConfig(f"{where}: {place}: {problem}.") from None

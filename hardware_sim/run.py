@@ -65,7 +65,9 @@ def build(
         signer,
         joined,
         clock,
-        SimulatedBuses(settings.instrument, scenario.world, clock, faults or FaultFile()),
+        SimulatedBuses(
+            settings.instrument, scenario.world, clock, faults or FaultFile(), scenario.recordings
+        ),
         lambda instrument: Within(scenario.schedule(instrument), after_ns=lived.get(instrument.name)),
     )
     if captured:

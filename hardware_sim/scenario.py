@@ -3,7 +3,7 @@
 - The boot is named by the world: the same world is the same boot, in whichever process and however often the
   node is killed; another world is another boot.
 - A recorded day is read at every row's own time, once, and on its usual beat through holes.
-- A climate is read at the configured interval, for ever or for a number of readings.
+- A climate and a world file are read at the configured interval, for ever or for a number of readings.
 - Boot time begins 60 s before the first row, or at 0.
 """
 
@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.backoff import LONGEST_S
 from agent.sampler import Every, Schedule
 from agent.settings import InstrumentSettings
+from drivers.contract import Clock
 from hardware_sim.parts.bme280_physics import World
+from hardware_sim.pty_line import SerialPart
 from hardware_sim.replay import ReplayWorld
+from hardware_sim.world_file import FileWorld
 from hardware_sim.worlds import ClimateWorld
 
 _CLIMATE_ORIGIN_NS = 1_735_689_600 * 10**9  # 2025-01-01: a run repeats exactly, dates included
@@ -27,12 +30,13 @@ _CLIMATE_ORIGIN_NS = 1_735_689_600 * 10**9  # 2025-01-01: a run repeats exactly,
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`origin_ns` is the wall time (1970) of boot time 0."""
+    """`origin_ns` is the wall time (1970) of boot time 0; `recordings` stand in the place of serial parts."""
 
     world: World
     origin_ns: int
     boot_id: bytes
     schedule: Callable[[InstrumentSettings], Schedule]
+    recordings: Mapping[str, Callable[[Clock], SerialPart]] = field(default_factory=dict)
 
 
 class Instants:
@@ -73,13 +77,22 @@ def recorded_day(path: Path) -> Scenario:
 
 def climate(seed: int, readings: int | None = None) -> Scenario:
     """`readings` per instrument, then the schedule ends."""
+    world = ClimateWorld(seed, _CLIMATE_ORIGIN_NS)
+    return Scenario(world, world.origin_ns, _boot_id(("climate", seed)), _on_the_beat(readings))
 
+
+def written(world: FileWorld, readings: int | None = None) -> Scenario:
+    """`readings` per instrument, then the schedule ends."""
+    boot_id = _boot_id(("file", world.name))
+    return Scenario(world, world.origin_ns, boot_id, _on_the_beat(readings), world.recordings)
+
+
+def _on_the_beat(readings: int | None) -> Callable[[InstrumentSettings], Schedule]:
     def schedule(instrument: InstrumentSettings) -> Schedule:
         every = Every(instrument.interval_s)
         return Within(every, last_ns=None if readings is None else every.next_ns(0) * readings)
 
-    world = ClimateWorld(seed, _CLIMATE_ORIGIN_NS)
-    return Scenario(world, world.origin_ns, _boot_id(("climate", seed)), schedule)
+    return schedule
 
 
 def attempts_ns(world: ReplayWorld) -> list[int]:

@@ -11,7 +11,8 @@ import pytest
 
 from agent.settings import InstrumentSettings, load
 from drivers.contract import Flag
-from hardware_sim import faults, run
+from hardware_sim import run, toml_file
+from hardware_sim.faults import FaultFile
 from hardware_sim.scenario import climate
 from tests.sim_parts import joined_config, sealed
 
@@ -50,7 +51,7 @@ def test_three_failing_serial_instruments_cost_the_others_nothing(tmp_path, unti
         {"fault": "flood", "instrument": "drowned", "count": 4096},
         {"fault": "hang", "instrument": "silent", "seconds": 31_536_000},
     ]
-    file = faults.parse({"fault": [{**fault, **when} for fault in wrong]}, "--faults")
+    file = toml_file.checked(FaultFile, {"fault": [{**fault, **when} for fault in wrong]}, "faults")
 
     began_s = time.monotonic()
     node = run.build(settings, climate(1, minutes), math.inf, faults=file)

@@ -15,9 +15,10 @@ from agent.errors import FixConfig
 from agent.settings import InstrumentSettings
 from drivers import catalogue
 from drivers.errors import DriverError, InstrumentGone, NeedsHuman, RetryNow
-from hardware_sim import faults
+from hardware_sim import toml_file
 from hardware_sim.buses import SimulatedBuses
 from hardware_sim.clock import PacedClock
+from hardware_sim.faults import Fault, FaultFile
 from hardware_sim.faulty import Faults
 from hardware_sim.faulty_wires import FaultySerial, Striking
 from tests.sim_parts import joined_config
@@ -40,7 +41,7 @@ class Rising:
 
 
 def _file(*tables, seed=0):
-    return faults.parse({"seed": seed, "fault": list(tables)}, "--faults: f.toml")
+    return toml_file.checked(FaultFile, {"seed": seed, "fault": list(tables)}, "f.toml")
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_a_wrong_file_is_refused_with_one_sentence(tmp_path, text, said):
     if text is not None:
         path.write_bytes(text.encode("latin-1"))
     with pytest.raises(FixConfig, match=said) as caught:
-        faults.load(path)
+        toml_file.load(FaultFile, path)
     assert caught.value.exit_code == 2
     assert "\n" not in caught.value.sentence.rstrip("\n").replace("\\n", "") or "TOML" in said
 
@@ -324,7 +325,7 @@ class Speaker:
 def _said(table, seconds=(0.0,)):
     """What a speaker with this fault says, asked once, looked at after each of `seconds`."""
     clock = PacedClock(0, 0)
-    striking = [Striking(faults.Fault(instrument="a", **table), random.Random(1))]
+    striking = [Striking(Fault(instrument="a", **table), random.Random(1))]
     part = FaultySerial(Speaker(), striking, clock)
     said = [part.heard(b"?")]
     for wait_s in seconds:
@@ -411,7 +412,7 @@ def test_the_name_of_a_line_goes_with_its_plug_and_comes_back(node_of, until):
 
 def test_without_faults_nothing_stands_between():
     instrument = InstrumentSettings(*CO2)
-    none = Faults(faults.FaultFile(), [instrument], PacedClock(0, 0))
+    none = Faults(FaultFile(), [instrument], PacedClock(0, 0))
     part, world = Speaker(), Still()
     assert none.world("a", world) is world
     assert none.part("a", part, world) is part
