@@ -76,6 +76,13 @@ def examine(data: bytes, gateway_keys: Collection[bytes]) -> Finding:
     return examiner.finding()
 
 
+def proofs(data: bytes) -> Iterator[Proof]:
+    """The proofs of a bundle in its order; call `examine` first. Raises `Refused`."""
+    for item in list(_items(data))[1:]:
+        if cose.typ_of(item) is Typ.PROOF:
+            yield sealing.parse(item)
+
+
 def _items(data: bytes) -> Iterator[bytes]:
     rest = memoryview(data)
     while rest:

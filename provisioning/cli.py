@@ -1,4 +1,4 @@
-"""`fieldproof-provision`: init, join, show.
+"""`fieldproof-provision`: init, join, show; calibrator-key, calibrate.
 
 - Exit code 0: done; 1: not now, it may work later; 2: a person must act. Bad input never changes anything.
 - `--json` prints one object; a failure is then {"error": sentence}.
@@ -18,17 +18,21 @@ from typing import Annotated, Any
 import typer
 
 from agent.broker import parse_broker_url
+from agent.buses import HardwareBuses
 from agent.clock import SystemClock
 from agent.errors import AgentError, HardStop, JoinFirst
-from agent.keystore import Board, open_key, open_next_key
+from agent.keystore import Board, create_key, key_exists, open_key, open_next_key
 from agent.membership import FixMembership, Joined, load, save
 from agent.mqtt import Link
 from agent.settings import Settings
 from agent.settings import load as load_settings
+from proof.calibration import Certificate
+from proof.cose import object_hash
 from proof.joining import MAX_CLAIM_CHARS
 from proof.keys import device_id, multibase_part
-from provisioning import identity, joining
+from provisioning import calibrating, identity, joining
 from provisioning.asking import DEADLINE_S, ask
+from provisioning.fitting import Fit
 
 app = typer.Typer(
     add_completion=True,
@@ -112,6 +116,76 @@ def show(context: typer.Context, config: Config = CONFIG, as_json: AsJson = Fals
         raise typer.Exit(1)
 
 
+@app.command()
+def calibrator_key(
+    context: typer.Context,
+    uri: Annotated[str, typer.Argument(help="Where the key is or shall be, like file:/PATH.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a calibrator's key, or say which there is. Nodes name its id in `calibrators`."""
+    with _doorway(as_json):
+        board = _board(context)
+        new = not key_exists(uri, board)
+        signer = create_key(uri, _now_s(), board) if new else open_key(uri, board)
+        news = "The key was made." if new else "The key was there already; nothing was changed."
+        _print(as_json, {"calibrator": device_id(signer.public_key), "key": uri, "created": new}, [news])
+
+
+@app.command()
+def calibrate(
+    context: typer.Context,
+    instrument: Annotated[str, typer.Option(help="Its name in the configuration.")],
+    quantity: Annotated[str, typer.Option(help="What is calibrated, like temperature.")],
+    reference: Annotated[Path, typer.Option(help="CSV with time,reference.")],
+    reference_name: Annotated[str, typer.Option(help="What the reference is, with its certificate.")],
+    reference_uncertainty: Annotated[float, typer.Option(min=0, help="Standard, in the quantity's unit.")],
+    calibrator_key: Annotated[str, typer.Option(help="URI of the key that signs, like file:/PATH.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The certificate to write.")],
+    config: Config = CONFIG,
+    device: Annotated[Path | None, typer.Option(help="CSV with time,value (and humidity).")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Or an evidence bundle of the device.")] = None,
+    gateway_key: Annotated[list[str] | None, typer.Option(help="did:key to judge the bundle by.")] = None,
+    identity_text: Annotated[
+        str,
+        typer.Option("--identity", help="MODEL,KIND,SERIAL; not given: it is opened here."),
+    ] = "",
+    model: Annotated[
+        str, typer.Option(help="linear, polynomial:N, or humidity-corrected-pm (published, not fitted).")
+    ] = "linear",
+    humidity_serial: Annotated[str, typer.Option(help="Whose humidity; not given: its own.")] = "",
+    tolerance_s: Annotated[float, typer.Option(min=0, help="Farthest apart in time.")] = 60.0,
+    valid_days: Annotated[int, typer.Option(min=1, max=36_500, help="From today.")] = 365,
+    plot: Annotated[Path | None, typer.Option(help="A PNG of fit and residuals to write.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a calibration certificate from a co-location of the device with a reference."""
+    with _doorway(as_json):
+        signer = open_key(calibrator_key, _board(context))
+        request = calibrating.Request(
+            instrument, quantity, model, reference, reference_name, reference_uncertainty, valid_days,
+            tolerance_s, device, bundle, tuple(gateway_key or ()), identity_text, humidity_serial,
+        )  # fmt: skip
+        clock = SystemClock()
+        buses = HardwareBuses(clock)
+        try:
+            certificate, fit, pairs = calibrating.make(load_settings(config), request, buses, clock, _now_s())
+        finally:
+            buses.close()
+        data = calibrating.signed(certificate, signer)
+        files = [(output, data)]
+        if plot is not None:
+            from provisioning.plotting import png
+
+            files.append((plot, png(pairs, certificate, fit)))
+        calibrating.write_new(files)
+        facts = {
+            "certificate": str(output),
+            "hash": object_hash(data).hex(),
+            **_certificate(certificate, fit),
+        }
+        _print(as_json, facts | {"calibrator": device_id(signer.public_key)}, [])
+
+
 def main() -> None:
     app()
 
@@ -134,8 +208,9 @@ def _print(as_json: bool, facts: dict[str, Any], news: list[str]) -> None:
         return
     for name, value in facts.items():
         if not isinstance(value, bool):
-            for item in value if isinstance(value, list) else [value]:
-                typer.echo(_printable(f"{name.replace('_', ' '):<12} {'none' if item is None else item}"))
+            for item in value if isinstance(value, list | tuple) else [value]:
+                shown = "none" if item is None else f"{item:.6g}" if isinstance(item, float) else item
+                typer.echo(_printable(f"{name.replace('_', ' '):<12} {shown}"))
     for sentence in news:
         typer.echo(_printable(sentence))
 
@@ -149,6 +224,18 @@ def _membership(joined: Joined) -> dict[str, Any]:
         "broker": joined.broker_url,
         "issued": joining.date(membership.issued_s),
         "expires": None if membership.expires_s is None else joining.date(membership.expires_s),
+    }
+
+
+def _certificate(certificate: Certificate, fit: Fit) -> dict[str, Any]:
+    said = certificate
+    return {
+        "instrument": f"{said.instrument_model}, {said.serial_kind} {said.serial}",
+        "quantity": f"{said.quantity} ({said.unit})",
+        "model": said.model,
+        "issued": joining.date(said.issued_s),
+        "expires": None if said.expires_s is None else joining.date(said.expires_s),
+        **asdict(fit),
     }
 
 
