@@ -31,9 +31,12 @@ def png(pairs: Sequence[Pair], certificate: Certificate, fit: Fit) -> bytes:
     above.set_title(f"{certificate.instrument_model} {certificate.serial}: {certificate.quantity}")
     above.legend()
     below.plot(device, residuals, ".", color="0.6", markersize=3)
-    for level in (-fit.uncertainty, 0.0, fit.uncertainty):
-        below.axhline(level, color="C0", linewidth=1, linestyle="--" if level else "-")
-    below.set_ylabel(f"residual; ± standard uncertainty ({certificate.unit})")
+    below.axhline(0.0, color="C0", linewidth=1)
+    label = f"± {fit.uncertainty:.2g} {certificate.unit}, standard uncertainty"
+    below.axhline(fit.uncertainty, color="C0", linewidth=1, linestyle="--", label=label)
+    below.axhline(-fit.uncertainty, color="C0", linewidth=1, linestyle="--")
+    below.legend()
+    below.set_ylabel(f"residual ({certificate.unit})")
     below.set_xlabel(f"device before correction ({certificate.unit})")
     written = io.BytesIO()
     figure.savefig(written, format="png")
