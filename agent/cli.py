@@ -1,4 +1,4 @@
-"""`fieldproof-agent`: run | check-config | test-read | status | export.
+"""`fieldproof-agent`: run | check-config | discover | test-read | status | export.
 
 Every error a person can cause ends here as one sentence and an exit code: 2 when something must be changed
 first, 1 when it may work later.
@@ -71,6 +71,51 @@ def check_config(
     typer.echo(f"{config}: in order. Instruments: {names}.")
 
 
+@app.command()
+def discover(
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+    serial: Annotated[
+        list[Path] | None,
+        typer.Option(help="A line besides those of /dev/serial/by-id, such as /dev/serial0."),
+    ] = None,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Ask lines that say nothing known the questions of all parts.")
+    ] = False,
+    listen_s: Annotated[
+        float,
+        typer.Option("--listen-s", min=0.1, max=60.0, help="At each line speed; old smart meters need 12."),
+    ] = 3.0,
+) -> None:
+    """Find instruments without changing anything in them, and print configuration to paste."""
+    from agent import discover as search
+    from agent import fragment
+    from agent.buses import HardwareBuses
+    from agent.clock import SystemClock
+
+    _refuse_while_running(config)
+    where = search.places() + [f"serial:{path.absolute()}" for path in serial or ()]
+    if not where:
+        raise TryAgain(
+            "There is no I2C bus, no serial line by-id and no 1-Wire bus on this machine: enable them "
+            "(sudo raspi-config, Interface Options), plug in the USB adapter, or name a line with --serial."
+        )
+    typer.echo(f"Searching {', '.join(where)}: up to two minutes.", err=True)
+    clock = SystemClock()
+    # The buses are not closed: one that hangs would hold us, and the end of this process closes them.
+    found = search.discover(
+        where,
+        search.Search(HardwareBuses(clock), clock, listen_s, ask),
+        patience_s=search.PATIENCE_S + 10 * listen_s,
+    )
+    typer.echo(json.dumps(fragment.table(found), indent=2) if as_json else fragment.text(found))
+    if not any(finding.drivers for finding in found):
+        raise TryAgain(
+            f"No instrument was named at {', '.join(where)}: check power and wiring"
+            f"{'' if ask else '; for serial parts that speak only when asked, try --ask'}."
+        )
+
+
 @app.command("test-read")
 def read_instruments(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Open every instrument, read it once and show what it gave. Stores and sends nothing."""
@@ -130,6 +175,15 @@ def check(found: Settings) -> Settings:
     if found.mqtt.broker_url:
         parse_broker_url(found.mqtt.broker_url, found.mqtt)
     return found
+
+
+def _refuse_while_running(config: Path) -> None:
+    """Two who talk to one part by turns mix up each other's answers."""
+    try:
+        control.ask_status(settings.load(config).control_socket)
+    except AgentError:
+        return  # no agent runs, or none was configured yet
+    raise FixConfig("The agent is running and reads its instruments: stop it first, and start it afterwards.")
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """What a part says without being asked: frames of `form`, once `plain` has made characters of the bytes."""
+    """What a part says without being asked: frames of `form`, in what `plain` makes of the line's bytes."""
 
     line: LineSettings
     form: Format
