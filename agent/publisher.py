@@ -88,7 +88,8 @@ class Publisher:
         self._connected: Connected | None = None
         self._problem = self._refusal = ""
         self._gateway_seen = False
-        self._log_id, self._newest_challenge_s = 0, -1
+        self._log_id = 0
+        self._challenges: set[tuple[int, bytes]] = set()  # of the newest second that had one
         self._stop_at_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self.turns = 0
@@ -222,9 +223,11 @@ class Publisher:
 
     def _challenge(self, challenge: Challenge) -> None:
         """Each once: a broker that repeats old ones gets no samples for them."""
-        if challenge.issued_at_s > self._newest_challenge_s:
-            self._newest_challenge_s = challenge.issued_at_s
-            self._on_challenge(challenge)
+        issued = (challenge.issued_at_s, challenge.nonce)
+        if issued in self._challenges or any(challenge.issued_at_s < at_s for at_s, _ in self._challenges):
+            return
+        self._challenges = {held for held in self._challenges if held[0] == challenge.issued_at_s} | {issued}
+        self._on_challenge(challenge)
 
     def _receipt(self, received: receipt.Receipt, data: bytes) -> None:
         if received.log == receipt.NO_LOG:

@@ -388,10 +388,11 @@ def test_a_challenge_that_a_broker_repeats_is_answered_once(mosquitto, rig, gate
     run(here, there, until)
     old = beacon.sign_challenge(DEVICE_ID, b"\1" * 16, 10, GATEWAY, 1_800_000_000)
     new = beacon.sign_challenge(DEVICE_ID, b"\2" * 16, 10, GATEWAY, 1_800_000_001)
-    for data in (old, old, new):
+    beside = beacon.sign_challenge(DEVICE_ID, b"\3" * 16, 10, GATEWAY, 1_800_000_001)
+    for data in (old, old, new, old, beside, new, beside):
         there.send("challenge", data, retain=False)
-    until(lambda: len(here.challenges) > 1, what="the newer challenge")
-    assert [challenge.nonce[0] for challenge in here.challenges] == [1, 2]
+    until(lambda: len(here.challenges) > 2, what="the newer challenges")
+    assert [challenge.nonce[0] for challenge in here.challenges] == [1, 2, 3]
 
 
 @pytest.mark.mosquitto
