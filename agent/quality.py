@@ -4,7 +4,7 @@
 - jump: moved more than physics allows since the reading before; judged only when that is at most 180 s old.
 - frozen: unchanged for longer than the quantity allows; not judged for temperature and humidity in air of
   95 %RH and more, where both rightly stand still. A hole longer than half of what is allowed says nothing of
-  what was inside it: counting begins anew.
+  what was inside it: counting begins anew (so what is read more seldom than that is never called frozen).
 - cross-check: two quantities of one sample that cannot both be true, by more than one step of the coarser
   resolution: particles up to 1 µm weigh more than those up to 2.5 µm that include them (likewise 2.5 and
   10 µm); humidity above 100 %RH, which is a dew point above the temperature.

@@ -22,6 +22,7 @@ from hardware_sim.bus import Hang, VirtualI2C
 from hardware_sim.buses import SimulatedBuses
 from hardware_sim.clock import PacedClock
 from hardware_sim.parts.bme280 import BME280
+from hardware_sim.parts.scd30 import SCD30
 from hardware_sim.parts.scd41 import SCD41
 from hardware_sim.pty_line import PtyLine
 from hardware_sim.worlds import ClimateWorld
@@ -166,6 +167,12 @@ def test_an_scd41_that_measures_goes_on_measuring():
     assert len(part.read(9)) == 9  # a measurement was made meanwhile
 
 
+def test_an_scd30_is_asked_for_its_version_and_its_number_and_is_not_started():
+    wire, (finding,) = logged({0x61: lambda now: SCD30(ClimateWorld(7), now)})
+    assert finding.drivers == ("scd30",)
+    assert {transaction.written for transaction in wire.log} == {b"", b"\xd1\x00", b"\xd0\x33"}
+
+
 @pytest.mark.parametrize("address", [0x20, 0x61, 0x76])
 def test_a_part_that_hangs_is_named_and_the_others_are_found(address):
     world = ClimateWorld(7)
@@ -260,9 +267,12 @@ def test_a_part_that_speaks_is_named_by_listening_alone(simulated, driver):
     settings = instrument(driver)
     buses, now = simulated(settings)
     told = []
-    part = buses.part(settings.bus)
-    hears = part.heard
-    part.heard = lambda data: told.append(data) or hears(data)
+
+    def hear(data):
+        told.append(data)
+        return b""
+
+    buses.part(settings.bus).heard = hear
     (finding,) = found(buses, now, settings.bus)
     assert finding.drivers == ALIKE.get(driver, (driver,))
     assert told == []
