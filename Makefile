@@ -6,12 +6,14 @@ BIN := .venv/bin
 DEMO := .venv/.installed-demo
 DEV := .venv/.installed-dev
 INTEROP := .venv-interop/.installed
+FUZZ := .venv-fuzz/.installed
+SECONDS = 600
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # Two set-ups of one environment at once would damage it.
 .NOTPARALLEL:
-.PHONY: help demo test test-all check vectors vectors-check interop bench clean
+.PHONY: help demo test test-all fuzz check vectors vectors-check interop bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,9 +25,15 @@ test: $(DEV) ## the quick suite, under five minutes
 	@scripts/debian-packages mosquitto
 	@$(BIN)/python -m pytest -m "not slow"
 
-test-all: $(DEV) ## every test
+test-all: $(DEV) ## every test, then ten minutes of fuzzing
 	@scripts/debian-packages mosquitto
 	@$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory fuzz SECONDS=600
+
+fuzz: $(DEV) ## arbitrary bytes into every decoder of the drivers (SECONDS=600)
+	@if [ -e $(FUZZ) ] || $(BIN)/python -m pip install -q --dry-run --no-deps --only-binary :all: "atheris>=3" 2>/dev/null; \
+	then $(MAKE) --no-print-directory $(FUZZ) && .venv-fuzz/bin/python tests/fuzz/fuzz_decoders.py -max_total_time=$(SECONDS); \
+	else echo "fieldproof: fuzzing is skipped: atheris has no wheel for this machine and Python (or no network)"; fi
 
 check: $(DEV) ## ruff, mypy, import contracts
 	$(BIN)/ruff check .
@@ -46,7 +54,7 @@ bench: $(DEMO) ## the figures of the README, into docs/benchmarks.md (needs mosq
 	@$(BIN)/python -m benchmarks.run_all
 
 clean: ## remove environments, caches and builds
-	rm -rf .venv .venv-interop .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-interop .venv-fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed-%: pyproject.toml scripts/make-venv
@@ -56,4 +64,9 @@ clean: ## remove environments, caches and builds
 # An environment of its own: python-cwt needs cbor2 < 6, the project needs cbor2 >= 6.
 $(INTEROP): scripts/make-venv
 	@scripts/make-venv "$(PYTHON)" .venv-interop "cwt>=3" "cbor2<6"
+	@touch $@
+
+# Another: coverage is counted by rewriting what is imported, and dev tools have no part in it.
+$(FUZZ): pyproject.toml scripts/make-venv
+	@scripts/make-venv "$(PYTHON)" .venv-fuzz --only-binary atheris -e ".[fuzz]"
 	@touch $@
