@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from types import ModuleType
 from typing import Any
@@ -28,6 +29,7 @@ class _Later(ModuleType):
 def prepare() -> None:
     """Call before the libraries are imported."""
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+    logging.logAsyncioTasks = False  # else, from Python 3.12 on, every log record asks asyncio for its task
     for name in PUT_OFF:
         if name in sys.modules:
             continue
