@@ -29,7 +29,8 @@ class _Later(ModuleType):
 def prepare() -> None:
     """Call before the libraries are imported."""
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
-    logging.logAsyncioTasks = False  # else, from Python 3.12 on, every log record asks asyncio for its task
+    # From Python 3.12 on every log record asks asyncio for its task, unless told not to.
+    vars(logging)["logAsyncioTasks"] = False
     for name in PUT_OFF:
         if name in sys.modules:
             continue
