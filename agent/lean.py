@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from types import ModuleType
 from typing import Any
@@ -28,6 +29,8 @@ class _Later(ModuleType):
 def prepare() -> None:
     """Call before the libraries are imported."""
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+    # From Python 3.12 on every log record asks asyncio for its task, unless told not to.
+    vars(logging)["logAsyncioTasks"] = False
     for name in PUT_OFF:
         if name in sys.modules:
             continue

@@ -443,6 +443,7 @@ def test_what_was_sealed_before_the_stop_is_published_first(mosquitto, rig, gate
     assert here.receipted() == 4
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # amqtt loses stream writers
 def test_with_a_broker_of_mqtt_3_1_1_it_falls_back_by_itself(old_broker, rig, gateway, until, monkeypatch):
     monkeypatch.setattr(mqtt, "_TICK_S", 0.05)  # amqtt is silent when it is asked for MQTT 5 with a will
     port = int(old_broker.rpartition(":")[2])
