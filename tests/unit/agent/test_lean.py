@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 LOOK = """
 import json, sys
 from agent import lean
@@ -26,3 +28,28 @@ def test_the_daemon_loads_neither_checker_nor_command_line_and_what_is_put_off_s
     loaded, used = map(json.loads, done.stdout.splitlines())
     assert loaded == []
     assert used == [5, "http"]
+
+
+ONE_DRIVER = """
+import json, sys
+from agent import lean
+lean.prepare()
+import agent.daemon
+from drivers import catalogue
+from drivers.i2c import SharedBus
+catalogue.create(sys.argv[1], SharedBus(None, "a bus"), None, None)
+roots = {name.partition(".")[0] for name in sys.modules}
+print(json.dumps(sorted(roots & {"pynmeagps", "pyubx2", "pymodbus", "serial"})))
+"""
+
+
+@pytest.mark.parametrize(
+    ("driver", "libraries"),
+    [("bme280", []), ("gnss", ["pynmeagps", "pyubx2"]), ("sdm120", ["pymodbus"])],
+)
+def test_a_library_that_only_some_drivers_need_is_loaded_where_one_of_them_is_configured(driver, libraries):
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_DRIVER, driver], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == libraries
