@@ -16,7 +16,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 SOURCE_NONE, SOURCE_NTP, SOURCE_GNSS, SOURCE_RTC = range(4)
 
@@ -86,6 +86,56 @@ class SystemClock:
             if stop.wait(min(left_ns / 1e9, 60.0)):
                 return False
         return not stop.is_set()
+
+
+class Told(Protocol):
+    """UTC as an instrument tells it: at `boottime_ns` it was `utc_ns`, give or take `error_ns`."""
+
+    @property
+    def utc_ns(self) -> int: ...
+
+    @property
+    def error_ns(self) -> int: ...
+
+
+class Teller(Protocol):
+    """An instrument's clock, such as `drivers.gnss_time.UtcSource`."""
+
+    def at(self, boottime_ns: int) -> Told | None:
+        """None while there is nothing to trust."""
+
+
+@runtime_checkable
+class TellsTime(Protocol):
+    """An instrument that knows the time."""
+
+    @property
+    def utc(self) -> Teller: ...
+
+
+class AidedClock:
+    """A clock, and the instruments that know the time: the one with the smaller error is believed, and an
+    instrument's only below the error that counts as synchronised. Boot time stays the clock's own."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.tellers: tuple[Teller, ...] = ()
+        self.boottime_ns, self.wait = clock.boottime_ns, clock.wait
+        self.wait_readable, self.wait_until = clock.wait_readable, clock.wait_until
+
+    @property
+    def boot_id(self) -> bytes:
+        return self._clock.boot_id
+
+    def wall(self) -> Wall:
+        best, now_ns = self._clock.wall(), self.boottime_ns()
+        for teller in self.tellers:
+            told = teller.at(now_ns)
+            error_us = UNSYNCED_US if told is None else -(-told.error_ns // 1000)
+            limit_us = UNSYNCED_US if best.source == SOURCE_NONE else min(best.maxerror_us, UNSYNCED_US)
+            if told is not None and error_us < limit_us:
+                best = Wall(told.utc_ns, SOURCE_GNSS, error_us)
+        return best
 
 
 class _Timex(ctypes.Structure):

@@ -26,7 +26,7 @@ from agent import __version__, export, papers, status
 from agent.broker import parse_broker_url, password, tls_context
 from agent.buses import Buses, split
 from agent.calibration import Calibrator, Humidities, certificates_of
-from agent.clock import Clock
+from agent.clock import AidedClock, Clock, TellsTime
 from agent.errors import FixConfig, HardStop, TryAgain
 from agent.keeper import Keeper
 from agent.membership import Joined
@@ -66,6 +66,7 @@ class Node:
         buses: Buses,
         schedule: Callable[[InstrumentSettings], Schedule] = every_interval,
     ) -> None:
+        clock = aided = AidedClock(clock)
         self._settings, self._signer, self._clock, self._buses = settings, signer, clock, buses
         self.device = device_id(signer.public_key)
         self.joined = joined
@@ -73,6 +74,7 @@ class Node:
         self._news: list[str] = []
         broker = parse_broker_url(settings.mqtt.broker_url or joined.broker_url, settings.mqtt)
         self._instruments = {i.name: build_instrument(i, buses, clock) for i in settings.instrument}
+        aided.tellers = tuple(i.utc for i in self._instruments.values() if isinstance(i, TellsTime))
         self._certificates = certificates_of(settings, self._instruments)
         humidities = Humidities()
         inspectors = {

@@ -3,6 +3,7 @@
 References: NMEA 0183 v4.11 and u-blox UBX-13003221 for what is heard (`nmea`, `ubx`); NEO-M8 data sheet
 UBX-15031086 §1.4 for the accuracy. Works with every receiver that says RMC or GGA with checksums, or NAV-PVT.
 
+- The type of a fix is its dimensions, 2 or 3; any other type is no sample.
 - A read forgets what came in before, waits for the next epoch whose beginning it sees, and takes it. UBX is
   preferred where both languages come. Nothing is configured in the receiver.
 - Only a measured position with a valid fix and a possible date is a sample. Before the first: `RetryLater`;
@@ -22,6 +23,7 @@ from drivers.contract import Clock, Identity, Quantity, Sample
 from drivers.errors import DriverError, DropSample, InstrumentGone, RetryLater
 from drivers.framing import Voice
 from drivers.gnss_epoch import FORMAT, NO_FIX, RELEASED, Epoch, Stream
+from drivers.gnss_message import Kind
 from drivers.gnss_time import UtcSource
 from drivers.serial_line import Conversation, LineSettings, SerialLine
 
@@ -47,6 +49,7 @@ class GNSS:
         Quantity("altitude", "m", 0.1, 2 * _AXIS_M, -500.0, 50_000.0),
         Quantity("accuracy", "m", 0.1, 1.5, 0.0, 1_000.0),
         Quantity("satellites", "count", 1.0, 0.0, 0.0, 100.0),
+        Quantity("fix-dimensions", "count", 1.0, 0.0, 2.0, 3.0),
     )
 
     def __init__(self, line: SerialLine, address: None, clock: Clock, earliest: datetime = RELEASED) -> None:
@@ -135,7 +138,8 @@ class GNSS:
             raise DropSample(f"The GNSS receiver at {self._line.name} repeats one moment: restart it.")
         self._last_utc_ns, self._has_had_a_fix = epoch.utc_ns, True
         satellites = None if epoch.satellites is None else float(epoch.satellites)
-        return Sample((fix.lat_deg, fix.lon_deg, fix.alt_m, fix.accuracy_m, satellites))
+        dimensions = 3.0 if fix.kind is Kind.THREE_D else 2.0
+        return Sample((fix.lat_deg, fix.lon_deg, fix.alt_m, fix.accuracy_m, satellites, dimensions))
 
     def _no_position(self, epoch: Epoch) -> DriverError:
         why = epoch.refused or (f"position is {epoch.fix.kind.value}" if epoch.fix else "no position")

@@ -25,7 +25,7 @@ from hardware_sim.replay import ReplayWorld
 from hardware_sim.world_file import FileWorld
 from hardware_sim.worlds import ClimateWorld
 
-_CLIMATE_ORIGIN_NS = 1_735_689_600 * 10**9  # 2025-01-01: a run repeats exactly, dates included
+_CLIMATE_ORIGIN_NS = 1_798_761_600 * 10**9  # 2027-01-01: a run repeats exactly, dates included
 
 
 @dataclass(frozen=True, slots=True)

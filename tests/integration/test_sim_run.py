@@ -55,7 +55,7 @@ def refused(done: subprocess.CompletedProcess[str], sentence: str) -> None:
 def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path):
     config = write_config(tmp_path)
     refused(sim("run", "--config", config), "Give one of --world, --world-file and --climate")
-    refused(sim("run", "--config", config, "--climate", 1, "--world", "x"), "Give either --world CSV")
+    refused(sim("run", "--config", config, "--climate", 1, "--world", "x"), "Give one of --world, ")
     refused(sim("run", "--config", config, "--climate", 1, "--speed", "0"), "--speed: 0.0 is not above 0")
     refused(sim("run", "--config", tmp_path / "none.toml", "--climate", 1), "cannot be read")
     refused(sim("run", "--config", config, "--world", tmp_path / "none.csv"), "none.csv: cannot be read")

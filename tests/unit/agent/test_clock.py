@@ -7,11 +7,22 @@ import errno
 import os
 import threading
 import time
+from dataclasses import dataclass
 
 import pytest
 
 from agent import clock
-from agent.clock import SOURCE_NONE, SOURCE_NTP, UNSYNCED_US, SystemClock, Wall
+from agent.clock import (
+    SOURCE_GNSS,
+    SOURCE_NONE,
+    SOURCE_NTP,
+    UNSYNCED_US,
+    AidedClock,
+    SystemClock,
+    Wall,
+)
+from drivers.gnss_time import Utc
+from tests.agent_parts import FakeClock
 
 
 class Libc:
@@ -112,3 +123,35 @@ def test_a_stamp_that_is_stale_or_from_the_future_is_no_synchronisation(libc, st
 
 def test_the_struct_is_as_long_as_the_kernels():
     assert ctypes.sizeof(clock._Timex) >= 208
+
+
+@dataclass
+class Satellite:
+    """Tells a time that is an hour ahead, with a certain error; None tells nothing."""
+
+    error_ns: int | None = 10**9
+
+    def at(self, boottime_ns):
+        return None if self.error_ns is None else Utc(3600 * 10**9 + boottime_ns, boottime_ns, self.error_ns)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "error_ns", "source", "maxerror_us"),
+    [
+        (Wall(0, SOURCE_NONE, 2**40), 10**9, SOURCE_GNSS, 1_000_000),
+        (Wall(0, SOURCE_NONE, 1_000), 10**9, SOURCE_GNSS, 1_000_000),
+        (Wall(0, SOURCE_NONE, 2**40), 17 * 10**9, SOURCE_NONE, 2**40),
+        (Wall(0, SOURCE_NONE, 2**40), None, SOURCE_NONE, 2**40),
+        (Wall(0, SOURCE_NTP, 20_000), 10**9, SOURCE_NTP, 20_000),
+        (Wall(0, SOURCE_NTP, 9_000_000), 10**9, SOURCE_GNSS, 1_000_000),
+    ],
+)
+def test_satellites_are_believed_where_they_know_better(kernel, error_ns, source, maxerror_us):
+    base = FakeClock()
+    base.wall = lambda: kernel
+    aided = AidedClock(base)
+    aided.tellers = (Satellite(error_ns),)
+    wall = aided.wall()
+    assert (wall.source, wall.maxerror_us) == (source, maxerror_us)
+    assert wall.ns == (3600 * 10**9 + base.boottime_ns() if source == SOURCE_GNSS else kernel.ns)
+    assert (aided.boot_id, aided.boottime_ns()) == (base.boot_id, base.boottime_ns())

@@ -116,7 +116,8 @@ def test_units_are_of_the_registry_and_the_catalogue_makes_one():
 def test_a_read_gives_where_it_is_how_well_and_from_how_many_satellites():
     desk = warm()
     sample = desk.driver.read(DEADLINE_S)
-    _, _, altitude, accuracy, satellites = sample.values
+    _, _, altitude, accuracy, satellites, dimensions = sample.values
+    assert dimensions == 3
     assert metres_off(sample.values) < 3
     assert (accuracy, satellites) == (2.1, 11)
     assert altitude == pytest.approx(PLACE["alt_m"], abs=3)
