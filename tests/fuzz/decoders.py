@@ -21,6 +21,7 @@ from drivers.framing import Format, Frames
 from drivers.gnss_epoch import FORMAT as GNSS_FORMAT
 from drivers.gnss_epoch import Stream
 from drivers.gnss_time import UtcSource
+from tests.fuzz import chips
 from tests.fuzz.parts import by_question, driver, modbus, nova, plantower, raw, shdlc, winsen
 
 Target = Callable[[bytes], object]
@@ -70,16 +71,16 @@ def nmea_sealed(data: bytes) -> bytes:
 
 
 def ubx_sealed(data: bytes) -> bytes:
-    """Two messages, the first byte says which: payloads of right lengths."""
+    """Messages one after another, a byte says which: payloads of right lengths."""
     whole = b""
-    for half in (data[: len(data) // 2], data[len(data) // 2 :]):
-        key, lengths = _UBX[half[0] % len(_UBX)] if half else _UBX[0]
-        body = key + lengths.to_bytes(2, "little") + half[1 : 1 + lengths].ljust(lengths, b"\0")
+    while data:
+        key, length = _UBX[data[0] % len(_UBX)]
+        body = key + length.to_bytes(2, "little") + data[1 : 1 + length].ljust(length, b"\0")
         a = b = 0
         for byte in body:
             a = a + byte & 0xFF
             b = b + a & 0xFF
-        whole += ubx.START + body + bytes((a, b))
+        whole, data = whole + ubx.START + body + bytes((a, b)), data[1 + length :]
     return whole
 
 
@@ -106,12 +107,6 @@ def p1_sealed(data: bytes) -> bytes:
     return body + b"%04X\r\n" % p1.crc16(body)
 
 
-def triples(data: bytes) -> bytes:
-    """Sensirion's words with their CRC."""
-    pairs = (data[at : at + 2].ljust(2, b"\0") for at in range(0, len(data), 2))
-    return b"".join(pair + bytes([sensirion.crc8(pair)]) for pair in pairs)
-
-
 def w1_text(data: bytes) -> str:
     """The kernel's text around eight bytes; what follows them is the kernel's own number."""
     scratchpad = data[:8].ljust(8, b"\0")
@@ -132,14 +127,22 @@ DECODERS: dict[str, Target] = {
     "p1-seven-bits": lambda data: framed(p1.FORMAT, telegram)(p1.seven_bits(data)),
     "sensirion-words": lambda data: sensirion.words(data, len(data) // 3),
     "scd30": scd30.decode,
-    "scd30-sealed": lambda data: scd30.decode(triples(data[:12].ljust(12, b"\0"))),
+    "scd30-sealed": lambda data: scd30.decode(chips.words(data[:12].ljust(12, b"\0"))),
     "scd41": scd41.decode,
-    "scd41-sealed": lambda data: scd41.decode(triples(data[:6].ljust(6, b"\0"))),
+    "scd41-sealed": lambda data: scd41.decode(chips.words(data[:6].ljust(6, b"\0"))),
     "ds18b20": lambda data: ds18b20.decode(data.decode("latin-1")),
     "ds18b20-sealed": lambda data: ds18b20.decode(w1_text(data)),
     "gmc-version": lambda data: gmc320.version_of(data, "here"),
     "mhz19b-frames": framed(mhz19b.answer_format(), mhz19b.decode),
     "senseair-frames": framed(senseair_s8.answer_format(4), senseair_s8.decode),
+    "gnss-driver": driver("gnss", lambda question, data: data),
+    "gnss-driver-sealed": driver("gnss", lambda question, data: ubx_sealed(data)),
+    "dsmr-driver": driver("dsmr", lambda question, data: data),
+    "dsmr-driver-sealed": driver("dsmr", lambda question, data: p1_sealed(data)),
+    "bme280": chips.driver("bme280", chips.Bosch),
+    "bme280-any": chips.driver("bme280", chips.Chip),
+    **{f"{name}-any": chips.driver(name, chips.Chip) for name in ("scd30", "scd41")},
+    **{f"{name}-words": chips.driver(name, chips.Words) for name in ("scd30", "scd41")},
     **{
         f"{name}-{answer.__name__}": driver(name, answer)
         for names, answers in (

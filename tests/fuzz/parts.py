@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from drivers import catalogue, senseair_s8
-from drivers.contract import Sample
+from drivers.contract import Instrument, Sample
 from drivers.errors import DriverError
 from drivers.serial_line import LineSettings, SerialLine
 
@@ -67,18 +67,21 @@ def driver(name: str, answer: Answer) -> Callable[[bytes], int]:
 
     def run(data: bytes) -> int:
         line = Line(data, answer, catalogue.entry(name).speaks)
-        instrument = catalogue.create(name, SerialLine("a line", line, line.opened), None, line)
-        samples = 0
-        for step in (instrument.open, lambda: instrument.read(12.0), lambda: instrument.read(2.5)):
-            try:
-                samples += isinstance(step(), Sample)
-            except DriverError as error:
-                if not error.sentence:
-                    raise AssertionError("an error without a sentence") from error
-        instrument.close()
-        return samples
+        return steps(catalogue.create(name, SerialLine("a line", line, line.opened), None, line))
 
     return run
+
+
+def steps(instrument: Instrument) -> int:
+    samples = 0
+    for step in (instrument.open, lambda: instrument.read(12.0), lambda: instrument.read(2.5)):
+        try:
+            samples += isinstance(step(), Sample)
+        except DriverError as error:
+            if not error.sentence:
+                raise AssertionError("an error without a sentence") from error
+    instrument.close()
+    return samples
 
 
 def raw(question: bytes, data: bytes) -> bytes:

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 import struct
 
+
+def _pvt(second: int) -> bytes:
+    """NAV-PVT as the target takes it: 2026-11-20 12:00, valid and fully resolved, 3D, 11 satellites."""
+    head = struct.pack(
+        "<IHBBBBBBIiBBBB", 475_200_000 + 1000 * second, 2026, 11, 20, 12, 0, second, 0x37, 25, 0, 3, 1, 0, 11
+    )
+    return b"\0" + (
+        head + struct.pack("<iiiiII", 85_000_000, 470_000_000, 547_000, 500_000, 2100, 3200)
+    ).ljust(92, b"\0")
+
+
 SEEDS: tuple[tuple[str, bytes], ...] = (
     (
         "nmea-sealed",
@@ -27,6 +38,19 @@ SEEDS: tuple[tuple[str, bytes], ...] = (
     ("p1", b"/ISk5\r\n\r\n1-0:1.7.0(01.193*kW)\r\n0-1:24.3.0(0)\r\n(00000.000)\r\n!\r\n"),
     ("scd30-sealed", struct.pack(">3f", 439.1, 27.2, 48.8)),
     ("scd41-sealed", bytes.fromhex("01f466675eb9")),
+    ("scd41-words", bytes.fromhex("00010003bee501f466675eb9")),
+    ("scd30-words", b"\0\1" * 8 + struct.pack(">3f", 439.1, 27.2, 48.8)),
+    (
+        "bme280",  # trim and data of the datasheet's example
+        bytes.fromhex(
+            "706b436718fc7d8e43d6d00b27 0b8c00f9ff8c3cf8c670170000 4b6901001432031e 00655ac07eed00 6e00"
+        ),
+    ),
+    (
+        "gnss-driver-sealed",  # three epochs of NAV-PVT with a fix, a second apart
+        b"".join(_pvt(second) for second in range(3)),
+    ),
+    ("dsmr-driver-sealed", b"ISk5\\2MT382-1000\n\n1-0:1.7.0(01.193*kW)\n1-0:1.8.1(000001.193*kWh)\n"),
     ("ds18b20-sealed", bytes.fromhex("72014b467fff0e10")),
     ("ds18b20", b"72 01 4b 46 7f ff 0e 10 57 : crc=57 YES\n72 01 4b 46 7f ff 0e 10 57 t=23125\n"),
     ("gmc-version", b"GMC-320Re 4.26"),

@@ -146,9 +146,11 @@ class Satellite:
         (Wall(0, SOURCE_NTP, 9_000_000), 10**9, SOURCE_GNSS, 1_000_000),
     ],
 )
-def test_satellites_are_believed_where_they_know_better(kernel, error_ns, source, maxerror_us):
+def test_satellites_are_believed_where_they_know_better(
+    monkeypatch, kernel, error_ns, source, maxerror_us
+):
     base = FakeClock()
-    base.wall = lambda: kernel
+    monkeypatch.setattr(base, "wall", lambda: kernel)
     aided = AidedClock(base)
     aided.tellers = (Satellite(error_ns),)
     wall = aided.wall()
