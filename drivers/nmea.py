@@ -26,7 +26,7 @@ from drivers.gnss_message import NO_TIME, Kind, Message
 
 # A right checksum around wrong fields is not ours to guess at.
 _THEIRS = (NMEAMessageError, NMEAParseError, NMEATypeError)
-_FOREIGN = (*_THEIRS, ValueError, TypeError, AttributeError, LookupError)
+_FOREIGN = (*_THEIRS, ArithmeticError, ValueError, TypeError, AttributeError, LookupError)
 
 START = b"$"
 LONGEST = 120  # 82 by the standard (§5.3); receivers with more digits need a few more

@@ -22,7 +22,7 @@ from drivers.gnss_message import Kind, Message
 
 # A right checksum around wrong fields is not ours to guess at.
 _THEIRS = (UBXMessageError, UBXParseError, UBXTypeError)
-_FOREIGN = (*_THEIRS, struct.error, ValueError, TypeError, AttributeError, LookupError)
+_FOREIGN = (*_THEIRS, struct.error, ArithmeticError, ValueError, TypeError, AttributeError, LookupError)
 
 START = b"\xb5\x62"
 # Class and id.

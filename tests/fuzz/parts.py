@@ -34,7 +34,7 @@ class Line:
     def wait_readable(self, fd: int, seconds: float) -> bool:
         until_ns = self._now_ns + round(seconds * 1e9)
         while not self._in and self._now_ns < until_ns:
-            self.wait(0.1)
+            self._now_ns = min(until_ns, (self._now_ns // 10**9 + 1) * 10**9)
             if self._speaks and self._now_ns // 10**9 != self._spoken_s:
                 self._spoken_s, self._in = self._now_ns // 10**9, self._answer(b"", self._said)
         self.wait(0.001)  # a flood must not stop time

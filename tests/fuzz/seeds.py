@@ -38,12 +38,12 @@ SEEDS: tuple[tuple[str, bytes], ...] = (
     ("p1", b"/ISk5\r\n\r\n1-0:1.7.0(01.193*kW)\r\n0-1:24.3.0(0)\r\n(00000.000)\r\n!\r\n"),
     ("scd30-sealed", struct.pack(">3f", 439.1, 27.2, 48.8)),
     ("scd41-sealed", bytes.fromhex("01f466675eb9")),
-    ("scd41-words", bytes.fromhex("00010003bee501f466675eb9")),
-    ("scd30-words", b"\0\1" * 8 + struct.pack(">3f", 439.1, 27.2, 48.8)),
+    ("scd41-words", b"\0\1" * 11 + bytes.fromhex("01f466671eb9")),
+    ("scd30-words", b"\0\2" * 9 + struct.pack(">3f", 439.1, 27.2, 48.8)),
     (
         "bme280",  # trim and data of the datasheet's example
         bytes.fromhex(
-            "706b436718fc7d8e43d6d00b27 0b8c00f9ff8c3cf8c670170000 4b6901001432031e 00655ac07eed00 6e00"
+            "706b436718fc7d8e43d6d00b270b8c00f9ff8c3cf8c67017004b 690100140300 1e 655ac07eed006e00"
         ),
     ),
     (

@@ -272,3 +272,13 @@ def test_any_payload_under_a_right_checksum_is_decoded_or_says_nothing(key, rng)
     ubx.decode(frame)
     for epoch in told(frame):
         assert epoch.fix is None or (-90 <= epoch.fix.lat_deg <= 90 and -180 <= epoch.fix.lon_deg <= 180)
+
+
+def test_a_year_of_thirty_digits_is_no_date_and_no_traceback():
+    body = b"GPZDA,120000.00,20,11," + b"9" * 30 + b",00,00"
+    checksum = 0
+    for byte in body:
+        checksum ^= byte
+    sentence = b"$" + body + b"*%02X" % checksum
+    assert nmea.intact(sentence)
+    assert nmea.decode(sentence) is None
