@@ -116,6 +116,6 @@ class _ClosingSocket(ssl.SSLSocket):
     def do_handshake(self, *args: Any, **kwargs: Any) -> None:
         try:
             super().do_handshake(*args, **kwargs)
-        except BaseException:
+        except BaseException:  # whatever it is: tidy up and raise it again
             self.close()
             raise

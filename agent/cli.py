@@ -191,7 +191,7 @@ def _removed_on_failure(output: Path) -> Iterator[None]:
     """A bundle is whole or not there."""
     try:
         yield
-    except BaseException:
+    except BaseException:  # whatever it is: tidy up and raise it again
         output.unlink(missing_ok=True)
         raise
 

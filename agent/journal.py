@@ -70,7 +70,7 @@ class Journal:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
         try:
             self._set_up()
-        except BaseException:
+        except BaseException:  # whatever it is: tidy up and raise it again
             self._db.close()
             raise
 

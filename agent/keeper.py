@@ -217,7 +217,7 @@ class Keeper:
             yield self._journal
             self._journal.commit()
             self._sealer.committed()
-        except BaseException:
+        except BaseException:  # whatever it is: tidy up and raise it again
             self._undo()
             raise
 

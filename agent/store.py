@@ -60,7 +60,7 @@ def _opened(path: Path, device: str, boot_id: bytes, quarantined: Path | None) -
             journal.start_log(secrets.token_bytes(LOG_BYTES), predecessor)
         journal.bootcount(boot_id)
         journal.commit()
-    except BaseException:
+    except BaseException:  # whatever it is: tidy up and raise it again
         journal.close()
         raise
     return journal

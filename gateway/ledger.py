@@ -69,7 +69,7 @@ class Ledger:
                     self._forget()
                     self._version = version
                 yield
-        except BaseException:
+        except BaseException:  # whatever it is: tidy up and raise it again
             self._forget()
             raise
 

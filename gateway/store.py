@@ -143,7 +143,7 @@ class Store:
         try:
             yield
             self.run("COMMIT")
-        except BaseException:
+        except BaseException:  # whatever it is: tidy up and raise it again
             if self._connection.in_transaction:
                 self._connection.rollback()
             raise

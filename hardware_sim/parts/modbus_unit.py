@@ -10,6 +10,7 @@ Reference: MODBUS Application Protocol V1.1b3 (§6, §7), MODBUS over Serial Lin
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from drivers.contract import Clock
@@ -20,7 +21,7 @@ _QUESTION = struct.Struct(">BBHH")
 _LENGTH = 8
 
 
-class ModbusUnit:
+class ModbusUnit(ABC):
     """One unit. `most` is how many registers it gives at once."""
 
     most = 125
@@ -31,9 +32,9 @@ class ModbusUnit:
         self.exception: int | None = None
         self._heard = b""
 
+    @abstractmethod
     def registers(self, function: int, true: Mapping[str, float]) -> Mapping[int, int] | None:
         """What the unit's registers hold by address; None for a function it does not have."""
-        raise NotImplementedError
 
     def heard(self, data: bytes) -> bytes:
         true = self._world.at(self._clock.boottime_ns())

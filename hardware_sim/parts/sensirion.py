@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 from drivers.contract import Clock
@@ -36,7 +37,7 @@ def with_crcs(words: Sequence[int]) -> bytes:
     return b"".join(pair + bytes([crc(pair)]) for pair in pairs)
 
 
-class SensirionPart:
+class SensirionPart(ABC):
     """A part in a world. A kind of part says what it needs, what its commands do and how long they take."""
 
     needs: tuple[str, ...] = ("co2_ppm", "temperature_degC", "humidity_pctRH")
@@ -48,12 +49,13 @@ class SensirionPart:
         self._had_power = True
         self.power_on()
 
+    @abstractmethod
     def power_on(self) -> None:
-        raise NotImplementedError
+        """As after power-up."""
 
+    @abstractmethod
     def command(self, code: int, arguments: Sequence[int]) -> tuple[Sequence[int] | None, float]:
         """What the part answers (None: nothing), and the seconds until it can be read."""
-        raise NotImplementedError
 
     @property
     def powered(self) -> bool:

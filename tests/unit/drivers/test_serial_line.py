@@ -99,7 +99,7 @@ def test_forget_drops_what_was_said_before(plugged, opened, until):
     ask(line, b"?")
     plugged.part.pieces = [b"old"]
     until(lambda: not plugged.part.pieces)
-    time.sleep(0.02)  # from the part's turn to the tty
+    until(lambda: line._port.in_waiting == len(b"old"))
     assert ask(line, b"new") == b"new"
 
 
