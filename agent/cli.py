@@ -67,7 +67,8 @@ def check_config(
         typer.echo(json.dumps(settings.json_schema(), indent=2))
         return
     found = check(settings.load(config))
-    names = ", ".join(f"{i.name} ({i.driver} at {i.bus} {i.address})" for i in found.instrument)
+    places = [(i.name, i.driver, f"{i.bus} {i.address}".rstrip()) for i in found.instrument]
+    names = ", ".join(f"{name} ({driver} at {place})" for name, driver, place in places)
     typer.echo(f"{config}: in order. Instruments: {names}.")
 
 
