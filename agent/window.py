@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-RESEND_S, LONGEST_RESEND_S = 30.0, 600.0
+RESEND_S, LONGEST_RESEND_S = 10.0, 600.0
 ANSWER_S = 5.0  # a gateway that is there has answered after this
 
 
