@@ -61,7 +61,7 @@ def agent(report: Path, settings_file: Path) -> None:
     from drivers.i2c import SharedBus
 
     class VirtualBuses:
-        def __init__(self) -> None:
+        def __init__(self, _clock: object) -> None:
             self._bus = SharedBus(metered_bus(report), "virtual I2C bus")
 
         def get(self, _bus: str) -> SharedBus:
