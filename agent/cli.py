@@ -203,7 +203,6 @@ def _bundle(found: Settings, since_s: int, until_s: int) -> Iterator[bytes]:
     from agent.calibration import read_certificates
     from agent.journal import Journal
     from agent.keystore import open_key
-    from proof.keys import device_id
 
     try:
         held = b""
@@ -218,7 +217,7 @@ def _bundle(found: Settings, since_s: int, until_s: int) -> Iterator[bytes]:
         if found.control_socket.exists():
             raise
     certificates = [s.data for i in found.instrument for s in read_certificates(i, found.calibrators)]
-    device = device_id(open_key(found.key).public_key)
+    device = open_key(found.key).device
     joined = membership.load(found.membership_path, device, int(time.time()))
     if not found.journal_path.exists():
         raise FixStore(f"There is no journal at {found.journal_path}: nothing was ever sampled here.")

@@ -33,7 +33,6 @@ from agent.errors import AgentError, HardStop
 from agent.keystore import open_key
 from agent.node import Node
 from agent.settings import Settings
-from proof.keys import device_id
 
 
 def main(fd: int) -> int:
@@ -44,7 +43,7 @@ def main(fd: int) -> int:
         signer = open_key(settings.key)
         clock = SystemClock()
         joined = membership.load(
-            settings.membership_path, device_id(signer.public_key), clock.wall().ns // 10**9
+            settings.membership_path, signer.device, clock.wall().ns // 10**9
         )
         with alone(settings.state_dir):
             return serve(Node(settings, signer, joined, clock, HardwareBuses(clock)), settings)

@@ -43,7 +43,7 @@ from drivers.errors import DriverError, NeedsHuman
 from proof.beacon import Challenge
 from proof.calibration import SignedCertificate, combined_hash
 from proof.descriptor import Descriptor, InstrumentDescriptor, QuantityDescriptor
-from proof.keys import Signer, device_id, multibase_part
+from proof.keys import Signer, multibase_part
 
 PUBLISH_AT_STOP_S = 2.0
 _MODEL = Path("/proc/device-tree/model")
@@ -68,7 +68,7 @@ class Node:
     ) -> None:
         clock = aided = AidedClock(clock)
         self._settings, self._signer, self._clock, self._buses = settings, signer, clock, buses
-        self.device = device_id(signer.public_key)
+        self.device = signer.device
         self.joined = joined
         self._identities: dict[str, Identity] = {}
         self._news: list[str] = []

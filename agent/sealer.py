@@ -23,7 +23,7 @@ from agent.settings import LocationSettings, ProofSettings
 from proof import cose, sealing, senml
 from proof.claims import MAX_GAPS, MAX_LOST, Claims, Location, TimeClaim
 from proof.descriptor import Descriptor
-from proof.keys import Signer, device_id
+from proof.keys import Signer
 from proof.senml import Reading
 
 _EARLIEST_NS = senml.EARLIEST_TIME_MS * 10**6
@@ -56,7 +56,7 @@ class Sealer:
         location: LocationSettings | None = None,
     ) -> None:
         self._signer, self._network, self._settings, self._clock = signer, network, settings, clock
-        self._device = device_id(signer.public_key)
+        self._device = signer.device
         self._location = (
             Location(location.lat, location.lon, location.alt_m, location.accuracy_m) if location else None
         )

@@ -21,7 +21,7 @@ from drivers.bme280 import BME280
 from hardware_sim.worlds import ClimateWorld
 from proof import cbor
 from proof.descriptor import Descriptor, InstrumentDescriptor, QuantityDescriptor
-from proof.keys import Signer, device_id
+from proof.keys import Signer
 from proof.senml import Measured
 
 BOOT_ID = bytes(range(16))
@@ -94,7 +94,7 @@ def sealed(
     path: Path, signer: Signer, count: int, readings_per_proof: int, beacon_hash: bytes
 ) -> list[bytes]:
     """The proofs of `count` readings, in order; the journal stays at `path`."""
-    journal = open_journal(path, device_id(signer.public_key), BOOT_ID).journal
+    journal = open_journal(path, signer.device, BOOT_ID).journal
     fill(journal, signer, count, readings_per_proof, beacon_hash)
     rows = journal.execute("SELECT data FROM proofs ORDER BY seq").fetchall()
     journal.close()

@@ -34,7 +34,7 @@ from agent.settings import InstrumentSettings, MqttSettings, ProofSettings, Sett
 from benchmarks.membership import NETWORK, join
 from gateway import folder as gateway_folder
 from proof import wire
-from proof.keys import Signer, device_id
+from proof.keys import Signer
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
@@ -82,7 +82,7 @@ class Field:
 
     @property
     def device(self) -> str:
-        return device_id(self.signer.public_key)
+        return self.signer.device
 
     def start_broker(self) -> subprocess.Popen[bytes]:
         if MOSQUITTO is None:

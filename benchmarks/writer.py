@@ -23,7 +23,7 @@ from agent.settings import JournalSettings
 from agent.store import open_journal
 from benchmarks.backlog import captured, sealer
 from proof import receipt
-from proof.keys import SeedSigner, device_id
+from proof.keys import SeedSigner
 from proof.receipt import Receipt
 
 _PER_PROOF = 60
@@ -38,7 +38,7 @@ def written() -> int:
 def agent(folder: Path, count: int) -> None:
     logs.configure("text")
     signer, gateway = SeedSigner(bytes(32), "sim"), SeedSigner(bytes(31) + b"\1", "file")
-    device, clock = device_id(signer.public_key), SystemClock()
+    device, clock = signer.device, SystemClock()
     seal = sealer(signer, _PER_PROOF)
     journal = open_journal(folder / "agent.db", device, clock.boot_id).journal
     keeper = Keeper(journal, seal, JournalSettings(), clock, lambda: None, lambda _sentence: None)

@@ -30,7 +30,6 @@ from hardware_sim.clock import PacedClock
 from hardware_sim.faults import FaultFile
 from hardware_sim.resume import lived_ns
 from hardware_sim.scenario import Scenario, Within
-from proof.keys import device_id
 
 _LOOK_S = 0.1
 
@@ -49,7 +48,7 @@ def build(
             "of its own, like sim:/PATH, and join a test network with it."
         )
     signer = open_key(settings.key)
-    device = device_id(signer.public_key)
+    device = signer.device
     joined = membership.load(settings.membership_path, device, int(time.time()))
     names = [instrument.name for instrument in settings.instrument]
     lived = lived_ns(settings.journal_path, device, scenario.boot_id, names)

@@ -123,7 +123,7 @@ def sign_enrolment(
         4: _secret_proof(claim.secret, signer.public_key),
         5: next_key_hash,
     }
-    claims = {ISS: device_id(signer.public_key), AUD: claim.network, IAT: now_s}
+    claims = {ISS: signer.device, AUD: claim.network, IAT: now_s}
     return cose.sign(Typ.ENROLMENT, claims, cbor.encode(payload), signer)
 
 

@@ -34,18 +34,23 @@ class Signer(Protocol):
     @property
     def key_class(self) -> str: ...
 
+    @property
+    def device(self) -> str:
+        """The device id it signs for: that of the device's first key, whatever key this is (§1.1)."""
+
     def sign(self, message: bytes) -> bytes:
         """The 64-byte Ed25519 signature (RFC 8032) of `message`."""
 
 
 class SeedSigner:
-    """A signer over a 32-byte seed in memory."""
+    """A signer over a 32-byte seed in memory; `device` is its own id unless it follows another key (§8.4)."""
 
-    def __init__(self, seed: bytes, key_class: str) -> None:
+    def __init__(self, seed: bytes, key_class: str, device: str = "") -> None:
         if len(seed) != SEED_BYTES:
             raise ValueError(f"an Ed25519 seed has {SEED_BYTES} bytes, this has {len(seed)}")
         self._public, self._secret = bindings.crypto_sign_seed_keypair(seed)
         self._key_class = key_class
+        self._device = device or device_id(self._public)
 
     @property
     def public_key(self) -> bytes:
@@ -54,6 +59,10 @@ class SeedSigner:
     @property
     def key_class(self) -> str:
         return self._key_class
+
+    @property
+    def device(self) -> str:
+        return self._device
 
     def sign(self, message: bytes) -> bytes:
         return bindings.crypto_sign(message, self._secret)[:SIGNATURE_BYTES]

@@ -78,7 +78,7 @@ def join(
         wanted = joining.read_claim(text, _now_s())
         settings, board = load_settings(config), _board(context)
         signer = open_key(settings.key, board)
-        device = device_id(signer.public_key)
+        device = signer.device
         before = _joined_before(settings, device)
         if before is not None and before.membership.network != wanted.network:
             raise HardStop(

@@ -16,7 +16,7 @@ from agent.keystore import Board, create_key, key_exists, open_key
 from agent.node import hardware_model
 from agent.settings import Settings
 from proof.descriptor import Descriptor
-from proof.keys import Signer, device_id
+from proof.keys import Signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def give(settings: Settings, now_s: int, board: Board) -> tuple[Identity, bool]:
 
 
 def describe(settings: Settings, signer: Signer) -> Identity:
-    return Identity(device_id(signer.public_key), signer.key_class, settings.key, str(settings.state_dir))
+    return Identity(signer.device, signer.key_class, settings.key, str(settings.state_dir))
 
 
 def descriptor(signer: Signer) -> Descriptor:

@@ -18,7 +18,7 @@ from agent.mqtt_events import Message
 from proof import joining, receipt, wire
 from proof.descriptor import Descriptor
 from proof.joining import JoinClaim
-from proof.keys import Signer, device_id
+from proof.keys import Signer
 from proof.reasons import Reason, Refused, Verdict
 
 _REASONS = {reason.value: reason for reason in Reason}
@@ -72,7 +72,7 @@ def request(claim: JoinClaim, descriptor: Descriptor, signer: Signer, next_key: 
         )
     commitment = hashlib.sha256(next_key).digest()
     signed = joining.sign_enrolment(claim, descriptor, commitment, signer, now_s)
-    return Request(claim, device_id(signer.public_key), wire.deflate(signed))
+    return Request(claim, signer.device, wire.deflate(signed))
 
 
 def judge(asked: Request, message: Message, now_s: float) -> Joined | None:

@@ -24,6 +24,8 @@ class Spy:
 
     public_key, key_class = DEVICE.public_key, "sim"
 
+    device = "did:key:of-a-spy"
+
     def sign(self, message: bytes) -> bytes:
         self.message = message
         return DEVICE.sign(message)

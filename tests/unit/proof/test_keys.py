@@ -94,3 +94,9 @@ def test_a_seed_of_another_size_is_a_programming_error():
 
 def test_the_topic_part_of_an_id_leaves_out_the_method():
     assert f"did:key:{keys.multibase_part(DEVICE_ID)}" == DEVICE_ID
+
+
+def test_a_later_key_signs_for_the_device_of_the_first_one():
+    first = keys.SeedSigner(bytes(32), "file")
+    assert first.device == keys.device_id(first.public_key)
+    assert keys.SeedSigner(b"\1" * 32, "file", first.device).device == first.device
