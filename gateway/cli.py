@@ -1,31 +1,28 @@
-"""`fieldproof-gateway`: make a gateway, give out claims, listen, look, verify.
+"""`fieldproof-gateway`: make a gateway, listen; `cli_*.py` hold the other commands.
 
-- Every error is one sentence on stderr; exit code 2 for what the caller must fix, 1 for what may pass.
-- `--json` prints what a program wants to read.
+- `--json` prints what a program wants to read, errors too (`cli_parts.doorway`).
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import secrets
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import structlog
 import typer
 
-from gateway import evidence, folder, report
+from gateway import cli_claims, cli_devices, cli_evidence, folder
+from gateway.cli_parts import Dir, Json, doorway, opened, say
 from gateway.enrolment import Network
-from gateway.errors import FixInput, GatewayError, TryAgain
+from gateway.errors import FixInput, TryAgain
 from gateway.folder import Settings
 from gateway.ledger import Ledger
 from gateway.link import Link
@@ -33,29 +30,18 @@ from gateway.listener import listen as run_listener
 from gateway.register import Register
 from gateway.service import Service
 from gateway.store import Store
-from proof import bundle
-from proof.claims import NONCE_BYTES
-from proof.joining import CLAIM_ID_BYTES, MAX_CLAIM_CHARS, SECRET_BYTES, JoinClaim
-from proof.keys import PUBLIC_KEY_BYTES, SeedSigner, device_id, multibase_part, public_key_of
-from proof.reasons import Refused
+from proof.keys import device_id, multibase_part
 
-_MAX_BUNDLE_BYTES = 1 << 30
-_POLL_S = 0.1
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="The network side of Fieldproof.")
-claim_app = typer.Typer(no_args_is_help=True, help="Claims: one lets one device join.")
-app.add_typer(claim_app, name="claim")
-
-Dir = Annotated[Path, typer.Option("--dir", help="The gateway's folder.", file_okay=False)]
-DeviceId = Annotated[str, typer.Argument(help="Device id (did:key:z6Mk…), or the part from z6Mk on.")]
-Json = Annotated[bool, typer.Option("--json", help="For machines.")]
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="The network side of Fieldproof.",
+    pretty_exceptions_enable=False,
+)
 
 
 def main() -> None:
-    try:
-        app()
-    except GatewayError as error:
-        typer.echo(f"fieldproof-gateway: {error.sentence}", err=True)
-        sys.exit(error.exit_code)
+    app()
 
 
 @app.command()
@@ -66,35 +52,26 @@ def init(
         str, typer.Option(help="mqtt://HOST[:PORT] or mqtts://HOST[:PORT]; stands in every claim.")
     ],
     kind: Annotated[str, typer.Option(help="live, or test, which admits simulated devices.")] = "test",
+    as_json: Json = False,
 ) -> None:
     """Make a new gateway: key, settings, ledger. Refuses a folder that holds one."""
-    signer = folder.create(directory, Settings(network, kind, broker))  # type: ignore[arg-type] # checked there
-    gateway = device_id(signer.public_key)
-    Store.create(directory / folder.LEDGER, network, kind, gateway).close()
-    typer.echo(f"Gateway {gateway} of {kind} network {network!r} is in {directory}.")
-    typer.echo(f"Its public key is {signer.public_key.hex()}.")
-    typer.echo(f"Keep a copy of {directory / folder.KEY}: without it no device trusts this gateway.")
-
-
-@claim_app.command("new")
-def claim_new(
-    directory: Dir,
-    owner: Annotated[str, typer.Option(help="For your own records.")] = "",
-    valid_for_h: Annotated[float, typer.Option(min=0.01, max=87_600)] = 72,
-    count: Annotated[int, typer.Option(min=1, max=10_000)] = 1,
-) -> None:
-    """Print new claims, one per line. Who has one can join: treat it like a password."""
-    with _opened(directory) as (settings, signer, store):
-        expires_s = int(time.time() + valid_for_h * 3600)
-        claims = [_new_claim(settings, signer, expires_s) for _ in range(count)]
-        if len(claims[0].to_text()) > MAX_CLAIM_CHARS:
-            raise FixInput(f"The broker's URL in {directory / folder.CONFIG} is too long for a claim.")
-        register = Register(store)
-        with store.transaction():
-            for claim in claims:
-                register.add_claim(claim, owner)
-    for claim in claims:
-        typer.echo(claim.to_text())
+    with doorway(as_json):
+        signer = folder.create(directory, Settings(network, kind, broker))  # type: ignore[arg-type] # checked there
+        gateway = device_id(signer.public_key)
+        Store.create(directory / folder.LEDGER, network, kind, gateway).close()
+        say(
+            as_json,
+            {
+                "gateway": gateway,
+                "public_key": signer.public_key.hex(),
+                "network": network,
+                "kind": kind,
+                "directory": str(directory),
+            },
+            f"Gateway {gateway} of {kind} network {network!r} is in {directory}.",
+            f"Its public key is {signer.public_key.hex()}.",
+            f"Keep a copy of {directory / folder.KEY}: without it no device trusts this gateway.",
+        )
 
 
 @app.command()
@@ -107,7 +84,8 @@ def listen(
 ) -> None:
     """Verify what devices send and answer with receipts, until SIGTERM."""
     with (
-        _opened(directory) as (settings, signer, store),
+        doorway(as_json),
+        opened(directory) as (settings, signer, store),
         _alone(directory),
         _broker(settings, embedded_broker),
     ):
@@ -124,114 +102,9 @@ def listen(
         run_listener(service, link, stop, settings.beacon_period_s)
 
 
-@app.command()
-def devices(directory: Dir, as_json: Json = False) -> None:
-    """What the gateway knows of each device."""
-    with _opened(directory) as (_settings, _signer, store):
-        known = Register(store).devices()
-    if as_json:
-        typer.echo(json.dumps([report.as_json(line) for line in known], indent=2))
-    else:
-        typer.echo("\n".join(report.lines(known)) or "No device has joined yet.")
-
-
-@app.command()
-def revoke(
-    device: DeviceId,
-    directory: Dir,
-    last_good: Annotated[
-        int | None, typer.Option(min=0, help="Last good seq; the head if not given.")
-    ] = None,
-) -> None:
-    """Accept nothing more from a device; what lies before stays valid."""
-    with _opened(directory) as (_settings, _signer, store):
-        Register(store).revoke(_member(device, store), last_good)
-
-
-@app.command()
-def restore(device: DeviceId, directory: Dir) -> None:
-    """Lift a revocation or a suspension; the evidence stays."""
-    with _opened(directory) as (_settings, _signer, store):
-        Register(store).restore(_member(device, store))
-
-
-@app.command()
-def challenge(
-    device: DeviceId, directory: Dir, deadline_s: Annotated[int, typer.Option(min=1, max=3600)] = 60
-) -> None:
-    """Ask a device for a proof now, and time its answer. `listen` must be running."""
-    with _opened(directory) as (_settings, _signer, store):
-        register, nonce = Register(store), secrets.token_bytes(NONCE_BYTES)
-        register.ask_challenge(_member(device, store), nonce, deadline_s)
-        end_s = time.monotonic() + deadline_s
-        while (round_trip_s := register.round_trip_s(nonce)) is None:
-            if time.monotonic() > end_s:
-                raise TryAgain(f"No answer from {device} within {deadline_s} s: are it and `listen` running?")
-            time.sleep(_POLL_S)
-    typer.echo(f"Answered after {round_trip_s:.1f} s.")
-
-
-@app.command(name="evidence")
-def write_evidence(
-    device: DeviceId,
-    directory: Dir,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", dir_okay=False)],
-) -> None:
-    """Write a device's evidence bundle: everything a stranger needs to judge it."""
-    with _opened(directory) as (settings, signer, store):
-        ledger, device = Ledger(store, settings.network, settings.kind), _member(device, store)
-        draft = output.with_name(f".{output.name}.{os.getpid()}")
-        try:
-            with store.transaction(), draft.open("xb") as file:  # one state of the ledger from first to last
-                file.writelines(evidence.pieces(device, ledger, Register(store), signer, int(time.time())))
-            draft.replace(output)
-        except OSError as error:
-            raise FixInput(f"Cannot write {output}: {error.strerror}.") from None
-        finally:
-            draft.unlink(missing_ok=True)
-
-
-@app.command()
-def verify(
-    file: Annotated[Path, typer.Argument(help="An evidence bundle.", dir_okay=False)],
-    gateway_key: Annotated[
-        list[str], typer.Option(help="The gateway's public key in hex, its did:key, or its folder.")
-    ],
-    as_json: Json = False,
-) -> None:
-    """Judge an evidence bundle with nothing but the gateways' public keys."""
-    keys = [_public_key(text) for text in gateway_key]
-    try:
-        if file.stat().st_size > _MAX_BUNDLE_BYTES:
-            raise FixInput(f"{file} is larger than {_MAX_BUNDLE_BYTES} bytes.")
-        finding = bundle.examine(file.read_bytes(), keys)
-    except OSError as error:
-        raise FixInput(f"Cannot read {file}: {error.strerror}.") from None
-    except Refused as refused:
-        raise FixInput(f"{file} is not valid evidence: {refused.verdict}.") from None
-    if as_json:
-        typer.echo(json.dumps(asdict(finding), indent=2, default=bytes.hex))
-    else:
-        for sentence in report.sentences(finding):
-            typer.echo(sentence)
-
-
-@contextmanager
-def _opened(directory: Path) -> Iterator[tuple[Settings, SeedSigner, Store]]:
-    settings, signer = folder.load_settings(directory), folder.load_key(directory)
-    gateway = device_id(signer.public_key)
-    store = Store.open(directory / folder.LEDGER, settings.network, settings.kind, gateway)
-    try:
-        yield settings, signer, store
-    finally:
-        store.close()
-
-
-def _member(device: str, store: Store) -> str:
-    device = device if device.startswith("did:key:") else f"did:key:{device}"
-    if Register(store).membership(device) is None:
-        raise FixInput(f"No device {device} here: `fieldproof-gateway devices` lists them.")
-    return device
+for commands in (cli_devices.app, cli_evidence.app):
+    app.add_typer(commands)
+app.add_typer(cli_claims.app, name="claim")
 
 
 @contextmanager
@@ -264,33 +137,6 @@ def _broker(settings: Settings, wanted: bool) -> Iterator[None]:
         yield
     finally:
         embedded.close()
-
-
-def _new_claim(settings: Settings, signer: SeedSigner, expires_s: int) -> JoinClaim:
-    return JoinClaim(
-        network=settings.network,
-        kind=settings.kind,
-        gateway_keys=(signer.public_key,),
-        broker_url=settings.broker,
-        claim_id=secrets.token_bytes(CLAIM_ID_BYTES),
-        secret=secrets.token_bytes(SECRET_BYTES),
-        expires_s=expires_s,
-    )
-
-
-def _public_key(text: str) -> bytes:
-    try:
-        if text.startswith("did:key:"):
-            return public_key_of(text)
-        if len(text) == 2 * PUBLIC_KEY_BYTES:
-            return bytes.fromhex(text)
-    except (Refused, ValueError):
-        raise FixInput(f"{text!r} is not a public key.") from None
-    if not Path(text).is_dir():
-        raise FixInput(
-            f"{text[:80]!r} is neither a public key (64 hex digits or did:key:…) nor a gateway's folder."
-        )
-    return folder.load_key(Path(text)).public_key
 
 
 def _configure_log(as_json: bool) -> None:

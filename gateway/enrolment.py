@@ -90,6 +90,8 @@ def enrol(
         return Refusal(Verdict(Reason.CLAIM_REFUSED, "the claim's secret is wrong"), device)
     if claim.used_by is not None:
         return Refusal(Verdict(Reason.CLAIM_REFUSED, "the claim was used by another device"), device)
+    if claim.expires_s == 0:
+        return Refusal(Verdict(Reason.CLAIM_REFUSED, "the claim was withdrawn"), device)
     if now_s > claim.expires_s:
         return Refusal(Verdict(Reason.CLAIM_REFUSED, "the claim has expired"), device)
     membership = Membership(

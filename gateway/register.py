@@ -34,6 +34,16 @@ class DeviceLine:
     verdicts: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimLine:
+    """One line of `claim list`; what it is worth says `claims.state`."""
+
+    id: str
+    owner: str
+    expires_s: int
+    used_by: str | None
+
+
 class Register:
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -46,6 +56,15 @@ class Register:
         sql = "SELECT secret, expires_s, owner, used_by FROM claim WHERE id = ?"
         found = self._store.row(sql, (claim_id,))
         return StoredClaim(*found) if found else None
+
+    def claims(self) -> list[ClaimLine]:
+        """In the order they were made."""
+        rows = self._store.rows("SELECT id, owner, expires_s, used_by FROM claim ORDER BY rowid")
+        return [ClaimLine(claim_id.hex(), *columns) for claim_id, *columns in rows]
+
+    def withdraw_claim(self, claim_id: bytes) -> None:
+        """A claim nobody used has expired from now on (`gateway.claims`)."""
+        self._store.run("UPDATE claim SET expires_s = 0 WHERE id = ? AND used_by IS NULL", (claim_id,))
 
     def membership(self, device: str) -> bytes | None:
         """The membership as signed, None for a stranger."""

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.register import DeviceLine
+from gateway.claims import NewClaim, State
+from gateway.register import ClaimLine, DeviceLine
 from proof.bundle import Finding
 from proof.calibration import SignedCertificate
 from proof.descriptor import InstrumentDescriptor
@@ -26,6 +27,23 @@ def lines(devices: list[DeviceLine]) -> Iterator[str]:
         verdicts = ", ".join(f"{code} {count}" for code, count in sorted(line.verdicts.items()))
         if verdicts:
             yield f"  verdicts: {verdicts}"
+
+
+def new_claim(made: NewClaim) -> Iterator[str]:
+    owner = f" for {made.owner}" if made.owner else ""
+    yield f"Claim {made.id}{owner}, good for one device until {_iso(made.expires_s)}:"
+
+
+def claim(line: ClaimLine, state: State) -> str:
+    owner = f"  {line.owner}" if line.owner else ""
+    match state:
+        case "used":
+            said = f"used by {multibase_part(line.used_by or '')}"
+        case "withdrawn":
+            said = "withdrawn"
+        case _:
+            said = f"{state}, {'until' if state == 'open' else 'on'} {_iso(line.expires_s)}"
+    return f"{line.id}  {said}{owner}"
 
 
 def as_json(line: DeviceLine) -> dict[str, Any]:

@@ -201,3 +201,40 @@ def test_a_challenge_nobody_answers_ends_with_a_sentence(run, made):
     code, out, err = run("challenge", device.id, "--dir", made, "--deadline-s", 1)
     assert (code, out) == (1, "")
     assert "No answer" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("init", "--dir", "{made}", "--network", "n", "--broker", "mqtt://127.0.0.1"),
+        ("claim", "new", "--dir", "{none}"),
+        ("claim", "list", "--dir", "{none}"),
+        ("claim", "revoke", "00", "--dir", "{made}"),
+        ("listen", "--dir", "{none}"),
+        ("devices", "--dir", "{none}"),
+        ("revoke", "z6Mkwrong", "--dir", "{made}"),
+        ("restore", "z6Mkwrong", "--dir", "{made}"),
+        ("challenge", "z6Mkwrong", "--dir", "{made}"),
+        ("evidence", "z6Mkwrong", "--dir", "{made}", "-o", "{none}"),
+        ("verify", "{none}", "--gateway-key", "{made}"),
+    ],
+    ids=lambda arguments: "-".join(arguments[:2]),
+)
+def test_an_error_for_machines_is_one_object_on_stdout(run, made, tmp_path, arguments):
+    words = [word.format(made=made, none=tmp_path / "none") for word in arguments]
+    code, out, err = run(*words, "--json")
+    assert (code, err) == (2, "")
+    (name, sentence), *more = json.loads(out).items()
+    assert (name, more) == ("error", [])
+    assert sentence.endswith(".")
+
+
+def test_every_command_speaks_json(run, made, tmp_path):
+    device, file = filled(made), tmp_path / "bundle"
+    fresh = run("init", "--dir", tmp_path / "g", "--network", "n", "--broker", "mqtt://127.0.0.1", "--json")
+    assert json.loads(fresh[1])["public_key"] == folder.load_key(tmp_path / "g").public_key.hex()
+    for command, revoked in (("revoke", True), ("restore", False)):
+        said = json.loads(run(command, device.id, "--dir", made, "--json")[1])
+        assert (said["device"], said["revoked"]) == (device.id, revoked)
+    written = json.loads(run("evidence", device.id, "--dir", made, "-o", file, "--json")[1])
+    assert written == {"device": device.id, "file": str(file)}
