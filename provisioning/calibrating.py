@@ -24,7 +24,7 @@ from proof import calibration
 from proof.calibration import HUMIDITY_CORRECTED_PM, Certificate
 from proof.keys import Signer, public_key_of
 from proof.reasons import Refused
-from provisioning import colocation, fitting
+from provisioning import colocation, fitting, wholefile
 from provisioning.colocation import Moment, Pair
 from provisioning.fitting import Fit
 
@@ -99,15 +99,10 @@ def signed(certificate: Certificate, signer: Signer) -> bytes:
 
 def write_new(files: Sequence[tuple[Path, bytes]]) -> None:
     """All of them, where none is there yet; raises `FixConfig`."""
-    for path, _ in files:
-        if path.exists():
-            raise FixConfig(f"{path} is already there and stays as it is: give another name.")
+    there = next((path for path, _ in files if path.exists()), None)
     for path, data in files:
-        try:
-            with path.open("xb") as file:
-                file.write(data)
-        except OSError as error:
-            raise FixConfig(f"{path} cannot be written: {error.strerror}.") from None
+        if there or not wholefile.write_new(path, data):
+            raise FixConfig(f"{there or path} is already there and stays as it is: give another name.")
 
 
 def _device(

@@ -47,11 +47,13 @@ def join(
     deadline_s: Annotated[float, typer.Option(min=1, max=3600, help="How long to wait.")] = DEADLINE_S,
     as_json: AsJson = False,
 ) -> None:
-    """Join the network of CLAIM, or ask again for the membership."""
+    """Join the network of CLAIM, or ask again for the membership. Makes the key where there is none."""
     with doorway(as_json):
         text = sys.stdin.buffer.read(MAX_CLAIM_CHARS + 1).decode(errors="replace") if claim == "-" else claim
         wanted = joining.read_claim(text, now_s())
         settings, board = load_settings(config), board_of(context)
+        broker = parse_broker_url(settings.mqtt.broker_url or wanted.broker_url, settings.mqtt)
+        given, new_key = identity.give(settings, now_s(), board)
         signer = open_key(settings.key, board)
         device = signer.device
         before = _joined_before(settings, device)
@@ -62,14 +64,14 @@ def join(
             )
         next_key = open_next_key(settings.key, board).public_key
         asked = joining.request(wanted, identity.descriptor(signer), signer, next_key, now_s())
-        broker = parse_broker_url(settings.mqtt.broker_url or wanted.broker_url, settings.mqtt)
         joined = ask(
             asked, lambda on_event: Link(broker, multibase_part(device), on_event), now_s, deadline_s
         )
         save(settings.membership_path, joined)
         new = before is None or before.membership != joined.membership
-        news = f"Joined {wanted.network}." if new else f"Already a member of {wanted.network}."
-        say(as_json, {"device": device, **_membership(joined), "joined_now": new}, [news])
+        news = ["This device had no key; it was made."] if new_key else []
+        news.append(f"Joined {wanted.network}." if new else f"Already a member of {wanted.network}.")
+        say(as_json, {**asdict(given), "created": new_key, **_membership(joined), "joined_now": new}, news)
 
 
 def show(context: typer.Context, config: Config = CONFIG, as_json: AsJson = False) -> None:

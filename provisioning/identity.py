@@ -17,6 +17,7 @@ from agent.node import hardware_model
 from agent.settings import Settings
 from proof.descriptor import Descriptor
 from proof.keys import Signer
+from provisioning.wholefile import write_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +57,4 @@ def descriptor(signer: Signer) -> Descriptor:
 
 def write_example(path: Path) -> bool:
     """Put a commented configuration at `path`; False, and nothing done, where something already is."""
-    example = resources.files("provisioning").joinpath("example.toml").read_text()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x") as file:
-            file.write(example)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise FixConfig(f"The configuration cannot be written to {path}: {error.strerror}.") from None
-    return True
+    return write_new(path, resources.files("provisioning").joinpath("example.toml").read_bytes())

@@ -4,96 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import pytest
 from typer.testing import CliRunner
 
 from agent import membership
-from agent.broker import parse_broker_url
 from agent.keystore import Board, open_next_key
-from agent.mqtt import Link
-from agent.mqtt_events import Connected, Event, Message, Subscribed
-from agent.settings import MqttSettings
-from proof import joining, receipt, wire
-from proof.joining import Enrolment, JoinClaim, Membership
-from proof.keys import SeedSigner, device_id
-from proof.receipt import ProofVerdict, Receipt
+from proof import joining
+from proof.keys import device_id
 from provisioning.cli import app
+from tests.joining_parts import (
+    CONFIG,
+    GATEWAY,
+    NOW_S,
+    Answer,
+    FakeGateway,
+    admit,
+    admit_the_second_time,
+    claim,
+    forge,
+    forge_then_admit,
+    refuse,
+    stay_silent,
+)
 
 pytestmark = pytest.mark.mosquitto
-GATEWAY, STRANGER = SeedSigner(bytes(32), "file"), SeedSigner(bytes([1]) * 32, "file")
-NOW_S = 1_700_000_000
-Answer = Callable[["FakeGateway", Enrolment], None]
-
-
-def admit(gateway: FakeGateway, asked: Enrolment, signer: SeedSigner = GATEWAY) -> None:
-    given = Membership(asked.device, "meadow", "test", (GATEWAY.public_key,), (), NOW_S, None)
-    gateway.say(asked, "membership", joining.sign_membership(given, signer, NOW_S), retain=True)
-
-
-def refuse(gateway: FakeGateway, asked: Enrolment) -> None:
-    verdicts = (ProofVerdict(0, "claim_refused", "the claim was used by another device"),)
-    body = Receipt(asked.device, receipt.NO_LOG, 0, None, NOW_S, verdicts=verdicts)
-    gateway.say(asked, "receipt", receipt.sign(body, GATEWAY, NOW_S), retain=False)
-
-
-def forge(gateway: FakeGateway, asked: Enrolment) -> None:
-    admit(gateway, asked, signer=STRANGER)
-
-
-def forge_then_admit(gateway: FakeGateway, asked: Enrolment) -> None:
-    forge(gateway, asked)
-    admit(gateway, asked)
-
-
-def stay_silent(gateway: FakeGateway, asked: Enrolment) -> None:
-    pass
-
-
-def admit_the_second_time(gateway: FakeGateway, asked: Enrolment) -> None:
-    if len(gateway.heard) > 1:
-        admit(gateway, asked)
-
-
-@dataclass
-class FakeGateway:
-    url: str
-    answer: Answer
-    heard: list[Enrolment] = field(default_factory=list)
-    ready: bool = False
-
-    def start(self) -> None:
-        settings = MqttSettings(allow_plain=True)
-        self.link = Link(parse_broker_url(self.url, settings), "gateway", self.on_event)
-        self.link.connect()
-
-    def on_event(self, event: Event) -> None:
-        match event:
-            case Connected():
-                self.link.subscribe(["fieldproof/1/meadow/+/enrol"])
-            case Subscribed():
-                self.ready = True
-            case Message():
-                self.heard.append(joining.open_enrolment(wire.inflate(event.payload)))
-                self.answer(self, self.heard[-1])
-
-    def say(self, asked: Enrolment, leaf: str, data: bytes, retain: bool) -> None:
-        self.link.publish(wire.topic("meadow", asked.device, leaf), wire.deflate(data), retain=retain)
 
 
 @pytest.fixture
-def gateway(mosquitto, until):
+def gateway(mosquitto):
     """`gateway(answer)` starts one that answers like that."""
     started = []
 
     def start(answer: Answer) -> FakeGateway:
-        made = FakeGateway(mosquitto.url, answer)
-        started.append(made)
-        made.start()
-        until(lambda: made.ready, what="the gateway's subscription")
-        return made
+        started.append(FakeGateway(mosquitto.url, answer).start())
+        return started[-1]
 
     yield start
     for one in started:
@@ -103,13 +48,8 @@ def gateway(mosquitto, until):
 class Device:
     def __init__(self, folder, url: str) -> None:
         self.config, self.state = folder / "agent.toml", folder / "state"
-        self.config.write_text(
-            f'state_dir = "{self.state}"\nkey = "sim:{self.state}/device.key"\n[mqtt]\nallow_plain = true\n'
-            '[[instrument]]\nname = "a"\ndriver = "bme280"\nbus = "i2c:1"\n'
-        )
-        self.claim = JoinClaim(
-            "meadow", "test", (GATEWAY.public_key,), url, b"claim-id", bytes(32), 4_000_000_000
-        )
+        self.config.write_text(CONFIG.format(state=self.state))
+        self.claim = claim(url)
         self.board = Board(folder / "none", folder / "none")
 
     def run(self, *arguments, stdin=None):

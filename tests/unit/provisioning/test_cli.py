@@ -157,7 +157,8 @@ def test_a_bad_key_stops_join_and_show_with_one_sentence_and_stays_as_it_is(tmp_
     device = Device(tmp_path, "file")
     expected = damage(device)
     before = device.files()
-    assert expected in one_sentence(device.run("join", claim()), 2)
+    if before:
+        assert expected in one_sentence(device.run("join", claim()), 2)
     shown = device.run("show")
     assert shown.exit_code == 1
     assert expected in shown.stdout
@@ -247,6 +248,20 @@ def test_show_says_what_is_missing_and_which_command_comes_next(device, prepare,
     shown = device.run("show", "--json")
     assert shown.exit_code == 1
     assert expected in json.loads(shown.stdout)["to_do"][0]
+
+
+def test_join_makes_the_key_where_there_is_none_and_keeps_it_when_nobody_answers(device):
+    assert "No membership within 1 s" in one_sentence(device.run("join", claim(), "--deadline-s", "1"), 1)
+    made = device.files()
+    assert list(made) == ["device.key", "device.key.next"]
+    device.run("join", claim(), "--deadline-s", "1")
+    assert device.files() == made
+
+
+@pytest.mark.parametrize("text", ["hello", claim(expires_s=1), claim(broker_url="http://broker")])
+def test_a_claim_that_cannot_be_used_makes_no_key(device, text):
+    one_sentence(device.run("join", text), 2)
+    assert device.files() == {}
 
 
 def test_a_member_of_one_network_is_not_moved_to_another_by_a_claim(device):
