@@ -2,7 +2,9 @@
 
 - Connect, subscribe to the answers, then ask; the question is repeated while nobody answers.
 - A deadline ends it with a sentence of what was reached: the broker, the subscription, a gateway.
-- Messages nobody of the claim signed are counted and otherwise ignored: a stranger cannot end the wait.
+- Messages nobody of the claim signed are remembered and otherwise ignored: a stranger cannot end the wait.
+- A membership that the broker had kept is the answer to an earlier question, one that came too late. It is
+  taken when nobody answers this one within an attempt.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
@@ -22,6 +25,14 @@ from provisioning.joining import Request, judge
 
 ATTEMPT_S = 5.0
 DEADLINE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`kept`: given earlier, and found at the broker."""
+
+    joined: Joined
+    kept: bool = False
 
 
 class NoGateway(TryAgain):
@@ -37,8 +48,8 @@ def ask(
     make_link: Callable[[Callable[[Event], None]], Link],
     now_s: Callable[[], float],
     deadline_s: float = DEADLINE_S,
-) -> Joined:
-    """The membership the gateway gives. Raises `ClaimRefused`, `NoGateway` or `Impostor`."""
+) -> Answer:
+    """The membership the gateway gives, or gave. Raises `ClaimRefused`, `NoGateway` or `Impostor`."""
     conversation = _Conversation(asked, make_link, now_s)
     end = time.monotonic() + deadline_s
     attempts = Retrying(
@@ -50,6 +61,8 @@ def ask(
     try:
         return attempts(lambda: conversation.attempt(min(ATTEMPT_S, end - time.monotonic())))
     except TryAgain:
+        if conversation.kept is not None:
+            return conversation.kept
         raise conversation.what_was_seen(deadline_s) from None
     finally:
         conversation.close()
@@ -67,9 +80,10 @@ class _Conversation:
         self._link = make_link(self._events.put)
         self._subscribed = False
         self._not_signed: NotSigned | None = None
+        self.kept: Answer | None = None
         self._seen = "The broker was not reached."
 
-    def attempt(self, wait_s: float) -> Joined:
+    def attempt(self, wait_s: float) -> Answer:
         """Ask, and wait for the answer; raises `TryAgain` after `wait_s` or when the link fails."""
         if not self._link.alive:
             self._link.connect()
@@ -82,7 +96,9 @@ class _Conversation:
             except queue.Empty:
                 break
             if (joined := self._hear(event)) is not None:
-                return joined
+                return Answer(joined)
+        if self.kept is not None:
+            return self.kept
         raise TryAgain(self._seen)
 
     def what_was_seen(self, deadline_s: float) -> NoGateway | Impostor:
@@ -130,12 +146,20 @@ class _Conversation:
                     "Ask its operator whether it is running, then join again."
                 )
             case Message():
-                try:
-                    return judge(self._asked, event, self._now_s())
-                except NotSigned as not_signed:
-                    self._not_signed = not_signed
+                return self._judged(event)
             case Refused(reason=reason) | Disconnected(reason=reason):
                 self._subscribed = False
                 self._seen = reason
                 raise TryAgain(reason)
         return None
+
+    def _judged(self, message: Message) -> Joined | None:
+        try:
+            joined = judge(self._asked, message, self._now_s())
+        except NotSigned as not_signed:
+            self._not_signed = not_signed
+            return None
+        if joined is not None and message.retain:
+            self.kept = Answer(joined, kept=True)
+            return None
+        return joined

@@ -1,9 +1,10 @@
 """Joining, the pure part: what may be asked, what is asked, and what an answer is worth (§8.1-8.3).
 
 - A claim is refused here when it is cut off, expired, or of a live network and the device simulated.
-- An answer counts only if it is signed by a gateway key of the claim, for this device, and live: what the
-  broker had kept answers an earlier question.
-- A refusal is a receipt of no log whose one verdict says why. A membership must be of the claim's network.
+- An answer counts only if it is signed by a gateway key of the claim, for this device.
+- A refusal is a receipt of no log whose one verdict says why, and only live: what the broker had kept answers
+  an earlier question. A membership must be of the claim's network.
+- A membership never gives way to one that was issued before it: somebody replays that.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from agent.membership import Joined
 from agent.mqtt_events import Message
 from proof import joining, receipt, wire
 from proof.descriptor import Descriptor
-from proof.joining import JoinClaim
+from proof.joining import JoinClaim, Membership
 from proof.keys import Signer
 from proof.reasons import Reason, Refused, Verdict
 
@@ -47,7 +48,7 @@ class Request:
         return wire.topic(network, self.device, "membership"), wire.topic(network, self.device, "receipt")
 
 
-def read_claim(text: str, now_s: float) -> JoinClaim:
+def read_claim(text: str) -> JoinClaim:
     """The claim in `text`; raises `ClaimRefused`."""
     try:
         claim = joining.parse_claim(text)
@@ -56,12 +57,22 @@ def read_claim(text: str, now_s: float) -> JoinClaim:
             f"This is not a whole claim: {refused.verdict.detail}. Copy all of it, "
             f"from `{joining.PREFIX}` to its last character."
         ) from None
-    if now_s >= claim.expires_s:
+    return claim
+
+
+def require_good_for(claim: JoinClaim, now_s: float, before: Membership | None) -> None:
+    """Raises `ClaimRefused` for a claim that can do nothing for a device with this membership. A member may
+    ask again with a claim that has expired."""
+    if before is not None and before.network != claim.network:
+        raise ClaimRefused(
+            f"This device is a member of {before.network}, and its journal belongs there. For "
+            f"{claim.network} use another state_dir."
+        )
+    if before is None and now_s >= claim.expires_s:
         raise ClaimRefused(
             f"The claim expired on {date(claim.expires_s)}, and this device's clock says {date(now_s)}. "
             f"If the clock is right, ask the operator of {claim.network} for a new claim."
         )
-    return claim
 
 
 def request(claim: JoinClaim, descriptor: Descriptor, signer: Signer, next_key: bytes, now_s: int) -> Request:
@@ -81,9 +92,7 @@ def judge(asked: Request, message: Message, now_s: float) -> Joined | None:
     Raises `ClaimRefused` for a gateway's no, `Refused` for what no gateway of the claim has signed.
     """
     membership_topic, receipt_topic = asked.answer_topics
-    if message.retain:
-        return None
-    if message.topic == receipt_topic:
+    if message.topic == receipt_topic and not message.retain:
         data = wire.inflate(message.payload, receipt.MAX_BYTES)
         answer = receipt.open_receipt(data, asked.claim.gateway_keys, asked.device)
         if answer.log == receipt.NO_LOG and answer.verdicts:
@@ -96,11 +105,20 @@ def judge(asked: Request, message: Message, now_s: float) -> Joined | None:
     if (membership.network, membership.kind) != (asked.claim.network, asked.claim.kind):
         raise Refused(Reason.WRONG_NETWORK, f"a membership of {membership.kind} {membership.network}")
     if membership.expires_s is not None and now_s >= membership.expires_s:
+        if message.retain:
+            return None
         raise ClaimRefused(
             f"The membership in {membership.network} ended on {date(membership.expires_s)}. "
             "Ask its operator to renew it."
         )
     return Joined(asked.claim.broker_url, asked.claim.gateway_keys, data, membership)
+
+
+def newer(before: Joined | None, answer: Joined) -> Joined:
+    """Which of the two this device goes on with."""
+    if before is not None and answer.membership.issued_s < before.membership.issued_s:
+        return before
+    return answer
 
 
 def _verdict(verdict: receipt.ProofVerdict) -> str:

@@ -45,8 +45,10 @@ def claim(url: str, claim_id: bytes = b"claim-id", **changes: object) -> JoinCla
     return JoinClaim(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def admit(gateway: FakeGateway, asked: Enrolment, signer: SeedSigner = GATEWAY) -> None:
-    given = Membership(asked.device, "meadow", "test", (GATEWAY.public_key,), (), NOW_S, None)
+def admit(
+    gateway: FakeGateway, asked: Enrolment, signer: SeedSigner = GATEWAY, issued_s: int = NOW_S
+) -> None:
+    given = Membership(asked.device, "meadow", "test", (GATEWAY.public_key,), (), issued_s, None)
     gateway.say(asked, "membership", joining.sign_membership(given, signer, NOW_S), retain=True)
 
 
@@ -92,7 +94,7 @@ class Rules:
     def add(self, one: JoinClaim) -> None:
         self.claims[one.claim_id] = StoredClaim(one.secret, one.expires_s, "", None)
 
-    def __call__(self, gateway: FakeGateway, asked: Enrolment) -> None:
+    def __call__(self, gateway: FakeGateway, asked: Enrolment, silent: bool = False) -> None:
         network = Network("meadow", "test", {})
         answer = enrolment.enrol(gateway.message, asked.device, self.now_s, network, self, GATEWAY)
         if isinstance(answer, Admission):
@@ -100,7 +102,8 @@ class Rules:
             used = self.claims[asked.claim_id] if answer.new else None
             if used is not None:
                 self.claims[asked.claim_id] = replace(used, used_by=asked.device)
-            gateway.say(asked, "membership", answer.membership, retain=True)
+            if not silent:
+                gateway.say(asked, "membership", answer.membership, retain=True)
         else:
             refuse(gateway, asked, answer.verdict.reason.value, answer.verdict.detail)
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from agent import membership
-from agent.keystore import Board, open_next_key
+from agent.keystore import Board, open_key, open_next_key
 from proof import joining
+from proof.joining import Membership
 from proof.keys import device_id
 from provisioning.cli import app
 from tests.joining_parts import (
     CONFIG,
     GATEWAY,
     NOW_S,
+    STRANGER,
     Answer,
     FakeGateway,
+    Rules,
     admit,
     admit_the_second_time,
     claim,
@@ -57,6 +61,10 @@ class Device:
 
     def join(self, *options):
         return self.run("join", self.claim.to_text(), *options)
+
+    def membership(self):
+        path, key = self.state / "membership.json", open_key(f"sim:{self.state}/device.key", self.board)
+        return membership.load(path, key.device, NOW_S).membership_bytes
 
     def files(self):
         return {path.name: path.read_bytes() for path in sorted(self.state.glob("*"))}
@@ -142,8 +150,95 @@ def test_a_dead_broker_is_named(device, mosquitto):
     assert f"127.0.0.1:{mosquitto.port} cannot be reached: nothing listens there" in result.stderr
 
 
-def test_an_old_retained_membership_does_not_stand_for_an_answer(device, gateway):
-    first = gateway(admit)
-    assert device.join().exit_code == 0
-    first.answer = stay_silent
+def test_an_answer_after_the_deadline_is_found_the_next_time_though_nobody_answers(device, gateway):
+    rules = Rules(device.claim)
+    late = gateway(stay_silent)
     assert device.join("--deadline-s", "1").exit_code == 1
+    rules(late, late.heard[-1])
+    found = device.join("--deadline-s", "2")
+    assert found.exit_code == 0, found.output
+    assert "No gateway answers now; the membership that it had left at the broker was taken." in found.stdout
+    assert device.membership() == rules.members[late.heard[-1].device]
+
+
+def test_an_answer_counts_before_what_the_broker_had_kept(device, gateway):
+    one = gateway(admit)
+    assert device.join().exit_code == 0
+    one.answer = refuse
+    assert device.join().exit_code == 2, "it was thrown out meanwhile"
+
+
+def test_a_lost_answer_is_given_again_and_the_claim_is_spent_once(device, gateway):
+    rules = Rules(device.claim)
+    forgetful = gateway(lambda gateway, asked: rules(gateway, asked, silent=len(gateway.heard) == 1))
+    assert device.join().exit_code == 0
+    assert len(forgetful.heard) > 1
+    assert list(rules.members.values()) == [device.membership()]
+
+
+@pytest.mark.parametrize("state", ["spent by this device", "spent and expired", "withdrawn since"])
+def test_a_member_gets_the_same_membership_whatever_became_of_its_claim(device, gateway, state):
+    rules = Rules(device.claim)
+    gateway(rules)
+    assert device.join().exit_code == 0
+    kept = device.files()
+    if state != "spent by this device":
+        rules.claims[device.claim.claim_id] = replace(rules.claims[device.claim.claim_id], expires_s=0)
+    if state == "spent and expired":
+        device.claim = replace(device.claim, expires_s=1)
+    again = device.join("--json")
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["joined_now"] is False
+    assert device.files() == kept
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda rules, one: replace(rules.claims[one], used_by="did:key:other"), "used by another device"),
+        (lambda rules, one: replace(rules.claims[one], expires_s=1), "the claim has expired"),
+        (lambda rules, one: replace(rules.claims[one], expires_s=0), "the claim was withdrawn"),
+        (lambda rules, one: replace(rules.claims[one], secret=bytes(31) + b"x"), "secret is wrong"),
+    ],
+)
+def test_a_claim_that_the_gateway_does_not_take_is_one_sentence(device, gateway, spoil, said):
+    rules = Rules(device.claim)
+    rules.claims[device.claim.claim_id] = spoil(rules, device.claim.claim_id)
+    gateway(rules)
+    result = device.join()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert rules.members == {}
+    assert list(device.files()) == ["device.key", "device.key.next"]
+
+
+def test_another_device_s_membership_replayed_on_this_one_s_topic_is_not_taken(device, gateway):
+    def replay(gateway, asked):
+        given = Membership(
+            device_id(STRANGER.public_key), "meadow", "test", (GATEWAY.public_key,), (), 1, None
+        )
+        for retain in (True, False):
+            gateway.say(asked, "membership", joining.sign_membership(given, GATEWAY, NOW_S), retain)
+
+    gateway(replay)
+    assert "What answered is not a gateway of this claim" in device.join("--deadline-s", "1").stderr
+    assert not (device.state / "membership.json").exists()
+
+
+def test_an_older_membership_replayed_does_not_replace_the_newer_one(device, gateway):
+    one = gateway(admit)
+    assert device.join().exit_code == 0
+    kept = device.files()
+    one.answer = lambda gateway, asked: admit(gateway, asked, issued_s=NOW_S - 1)
+    assert device.join().exit_code == 0
+    assert device.files() == kept
+
+
+def test_a_member_whose_gateway_is_away_stays_one(device, gateway, mosquitto):
+    gateway(admit)
+    assert device.join().exit_code == 0
+    kept = device.files()
+    mosquitto.kill()
+    result = device.join("--deadline-s", "1")
+    assert (result.exit_code, device.files()) == (1, kept)
+    assert "This device stays a member of meadow." in result.stderr

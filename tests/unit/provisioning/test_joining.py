@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from agent.membership import Joined
 from agent.mqtt_events import Message
 from proof import joining, receipt, wire
 from proof.descriptor import Descriptor
@@ -14,7 +15,7 @@ from proof.joining import JoinClaim, Membership
 from proof.keys import SeedSigner, device_id
 from proof.reasons import Refused
 from proof.receipt import ProofVerdict, Receipt
-from provisioning.joining import ClaimRefused, date, judge, read_claim, request
+from provisioning.joining import ClaimRefused, date, judge, newer, read_claim, request, require_good_for
 
 GATEWAY, STRANGER = SeedSigner(bytes(32), "file"), SeedSigner(bytes([1]) * 32, "file")
 SIGNER, NEXT = SeedSigner(bytes([2]) * 32, "file"), SeedSigner(bytes([3]) * 32, "file")
@@ -42,27 +43,45 @@ def receipt_message(code="claim_refused", signer=GATEWAY, retain=False, log=rece
 
 
 def test_a_claim_is_read_with_the_white_space_that_copying_adds():
-    assert read_claim(f"\n  {CLAIM.to_text()} \r\n", NOW_S) == CLAIM
+    assert read_claim(f"\n  {CLAIM.to_text()} \r\n") == CLAIM
 
 
 @pytest.mark.parametrize("length", [0, 3, 4, 5, 20, 100, -8, -2])
 def test_a_claim_that_was_cut_off_says_so(length):
     with pytest.raises(ClaimRefused, match=r"not a whole claim: .*Copy all of it"):
-        read_claim(CLAIM.to_text()[:length], NOW_S)
+        read_claim(CLAIM.to_text()[:length])
 
 
 @pytest.mark.parametrize("text", ["hello", "fp2.AAAA", "fp1.ÄÖÜ", "fp1." + "A" * 5000, "\0", "fp1.\udcff"])
 def test_what_is_no_claim_says_so(text):
     with pytest.raises(ClaimRefused, match="not a whole claim"):
-        read_claim(text, NOW_S)
+        read_claim(text)
 
 
 def test_an_expired_claim_shows_both_dates():
     with pytest.raises(
         ClaimRefused, match=r"expired on 2033-05-18 03:33 UTC, .* clock says 2033-05-18 03:33"
     ):
-        read_claim(CLAIM.to_text(), CLAIM.expires_s)
+        require_good_for(CLAIM, CLAIM.expires_s, None)
+    require_good_for(CLAIM, CLAIM.expires_s - 1, None)
     assert date(2**63) == "2100-01-01 00:00 UTC"
+
+
+def test_a_member_may_ask_again_with_an_expired_claim_but_not_with_one_of_another_network():
+    require_good_for(CLAIM, CLAIM.expires_s, MEMBERSHIP)
+    with pytest.raises(ClaimRefused, match="is a member of hills, and its journal belongs there"):
+        require_good_for(CLAIM, 0, replace(MEMBERSHIP, network="hills"))
+
+
+def test_a_membership_never_gives_way_to_an_older_one():
+    old, new = (
+        Joined("mqtts://b", CLAIM.gateway_keys, b"", replace(MEMBERSHIP, issued_s=issued))
+        for issued in (1, 2)
+    )
+    assert newer(None, old) is old
+    assert newer(old, new) is new
+    assert newer(new, old) is new
+    assert newer(replace(new, broker_url="mqtts://before"), new) is new, "as old: the claim's broker counts"
 
 
 def test_a_simulated_device_does_not_even_ask_a_live_network():
@@ -104,7 +123,7 @@ def test_a_no_says_what_to_do():
 @pytest.mark.parametrize(
     "message",
     [
-        membership_message(retain=True),
+        membership_message(retain=True, expires_s=NOW_S),
         receipt_message(retain=True),
         receipt_message(code=""),
         receipt_message(log=bytes([1]) * 8),
