@@ -8,9 +8,11 @@
 from __future__ import annotations
 
 import os
+import pickle
 import runpy
 import signal
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,17 +32,18 @@ from hardware_sim.worlds import ClimateWorld
 
 _I2C = ("bme280", "scd30", "scd41")
 _THERMOMETER = "28-0000075f1d2c"
-_SERIAL = ("pms5003", "senseair-s8", "sdm230", "gnss", "gmc320", "ezo-ph")  # pymodbus, pynmeagps, pyubx2 too
+SERIAL = ("pms5003", "senseair-s8", "sdm230", "gnss", "gmc320", "ezo-ph")  # pymodbus, pynmeagps, pyubx2 too
+WITH_P1 = (*SERIAL[:-1], "dsmr")  # dsmr-parser
 _INTERVAL_S, _DEADLINE_S = 6.0, 5.0
 _SEED = 1
 PLUGGED_IN, SETTINGS = "plugged-in", "settings.pickle"
 
 
-def instruments(folder: Path) -> tuple[InstrumentSettings, ...]:
+def instruments(folder: Path, serial: Sequence[str] = SERIAL) -> tuple[InstrumentSettings, ...]:
     """Their settings; serial lines are in `folder`."""
     places = [(name, "i2c:1", "") for name in _I2C]
     places.append(("ds18b20", "w1:", _THERMOMETER))
-    places += [(name, f"serial:{folder / name}", "") for name in _SERIAL]
+    places += [(name, f"serial:{folder / name}", "") for name in serial]
     return tuple(InstrumentSettings(name, name, *place, _INTERVAL_S, _DEADLINE_S) for name, *place in places)
 
 
@@ -48,7 +51,8 @@ def parts(folder: Path) -> None:
     """Serial lines under the names that the settings have; they end with the process."""
     from hardware_sim.buses import SimulatedBuses
 
-    serial = [instrument for instrument in instruments(folder) if instrument.driver in _SERIAL]
+    wanted = pickle.loads((folder / SETTINGS).read_bytes()).instrument  # noqa: S301 the benchmark wrote it
+    serial = [instrument for instrument in wanted if instrument.bus.startswith("serial:")]
     simulated = SimulatedBuses(serial, ClimateWorld(_SEED), SystemClock())
     for instrument in serial:
         simulated.get(instrument.bus)

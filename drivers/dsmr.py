@@ -1,14 +1,15 @@
 """Smart meters with a P1 port (DSMR 2.2 to 5, e-MUCS, and alike): they send a telegram every 1 or 10 s.
 
 References: Netbeheer Nederland "P1 Companion Standard" (DSMR) V5.0.2, V4.2.2 and V2.2; Fluvius e-MUCS P1.
-`p1` takes telegrams apart.
+`p1` finds telegrams, dsmr-parser reads them (`p1_values`): install the extra `dsmr`.
 
 - Nothing is written; the cable's data request line asks, as long as the line is open.
 - The line speed is found: 115200 baud with 8 bits (from DSMR 4 on), or 9600 with 7 bits and even parity. The
   latter is received as 8 bits and its parity checked here, which the kernel would not do; only it may go
   without a CRC.
 - A sample is one telegram, the first that comes after the question: a deadline of 12 s suits all meters.
-- What a telegram does not name is None. Gas and water are left out: the meter repeats them for an hour.
+- What a telegram does not name is None; a value of ours that cannot be read voids the sample. Gas and water
+  are left out: the meter repeats them for an hour.
 - Identity: the equipment identifier is personal data (it leads to a household), so it is given as its
   SHA-256, kind "equipment-id-sha256". That hides it from readers, not from one who tries out all identifiers.
 - Another identifier is another meter.
@@ -18,13 +19,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
+from collections.abc import Mapping
 from decimal import Decimal
 
 from drivers import p1
 from drivers.contract import Clock, Identity, Quantity, Sample
 from drivers.errors import DropSample, InstrumentGone, RetryNow
 from drivers.framing import Frames, Garbled, Voice
+from drivers.p1_values import Reader, Said, Unreadable
 from drivers.serial_line import LineSettings, SerialLine
 
 _EIGHT_BITS, _SEVEN_BITS = LineSettings(115200), LineSettings(9600)
@@ -55,7 +57,6 @@ _CODES = {
 }
 _EQUIPMENT = ("0-0:96.1.1", "0-0:96.1.0", "0-0:42.0.0", "0-0:96.1.255")  # NL and BE; HU, SE; LU; DE
 
-_NUMBER = re.compile(r"(-?\d{1,10}(?:\.\d{1,8})?)\*([A-Za-z]{1,4})")
 _IN_UNIT = {
     ("kWh", "kWh"): Decimal(1),
     ("Wh", "kWh"): Decimal("0.001"),
@@ -86,6 +87,7 @@ class DSMR:
 
     def __init__(self, bus: SerialLine, address: None, clock: Clock) -> None:
         self._line = bus
+        self._contents = Contents()
         self._settings = _EIGHT_BITS
         self._identity: Identity | None = None
 
@@ -96,7 +98,7 @@ class DSMR:
         trouble = []
         for settings in (known, _SEVEN_BITS if known == _EIGHT_BITS else _EIGHT_BITS):
             try:
-                self._identity = identity_of(p1.parse(self._telegram(settings, _HEAR_S)))
+                self._identity = self._contents.identity(self._telegram(settings, _HEAR_S))
             except InstrumentGone as gone:
                 trouble.append(gone)
                 continue
@@ -108,14 +110,14 @@ class DSMR:
         if self._identity is None:
             raise InstrumentGone(f"The smart meter at {self._line.name} is not open: open it.")
         try:
-            telegram = p1.parse(self._telegram(self._settings, deadline_s))
+            telegram = self._telegram(self._settings, deadline_s)
         except Garbled as garbled:
             raise RetryNow(garbled.sentence) from garbled
-        if identity_of(telegram) != self._identity:
+        if self._contents.identity(telegram) != self._identity:
             raise InstrumentGone(
                 f"Another smart meter is at {self._line.name} than was opened: open it again."
             )
-        return Sample(decode(telegram, self._line.name))
+        return Sample(self._contents.values(telegram, self._line.name))
 
     def close(self) -> None:
         self._identity = None
@@ -133,7 +135,7 @@ class DSMR:
                 except InstrumentGone as gone:
                     raise self._nothing(gone, frames.skipped + unwanted, within_s) from gone
                 for telegram in frames.feed(data if settings == _EIGHT_BITS else p1.seven_bits(data)):
-                    if settings == _SEVEN_BITS or p1.parse(telegram).checked:
+                    if settings == _SEVEN_BITS or p1.has_crc(telegram):
                         return telegram
                     unwanted += len(telegram)
 
@@ -149,32 +151,52 @@ class DSMR:
         )
 
 
-def decode(telegram: p1.Telegram, where: str = "here") -> tuple[float | None, ...]:
-    """The values in the order of `quantities`. Raises `DropSample` for one that is no number with its unit,
-    and for a telegram without any."""
-    values = tuple(_value(telegram, quantity, where) for quantity in DSMR.quantities)
-    if all(value is None for value in values):
-        raise DropSample(f"The meter at {where} says nothing of electricity: it measures something else.")
-    return values
+class Contents:
+    """Values and identity out of intact telegrams, bytes alone. Raises `NeedsHuman` without dsmr-parser."""
+
+    def __init__(self) -> None:
+        self._numbers = Reader(_CODES, Decimal)
+        self._texts = Reader({code: code for code in _EQUIPMENT}, str)
+
+    def values(self, telegram: bytes, where: str = "here") -> tuple[float | None, ...]:
+        """In the order of `quantities`. Raises `DropSample` for a value that is no number with its unit, and
+        for a telegram without any."""
+        try:
+            said = self._numbers.read(telegram, p1.has_crc(telegram))
+        except Unreadable as unreadable:
+            raise DropSample(f"The meter at {where} says {unreadable}.") from None
+        values = tuple(_value(said, quantity, where) for quantity in DSMR.quantities)
+        if all(value is None for value in values):
+            raise DropSample(f"The meter at {where} says nothing of electricity: it measures something else.")
+        return values
+
+    def identity(self, telegram: bytes) -> Identity:
+        """Kind "none" for a meter whose identifier is missing or cannot be read."""
+        try:
+            said = self._texts.read(telegram, checked=False)  # by `p1`, and by `values`
+        except Unreadable:
+            said = {}
+        for code in _EQUIPMENT:
+            equipment, unit = said.get(code, (None, None))
+            if isinstance(equipment, str) and unit is None:
+                fingerprint = hashlib.sha256(equipment.encode()).hexdigest()
+                return Identity(p1.header_of(telegram), fingerprint, "equipment-id-sha256")
+        return Identity(p1.header_of(telegram), "", "none")
 
 
-def identity_of(telegram: p1.Telegram) -> Identity:
-    for code in _EQUIPMENT:
-        if equipment := "".join(telegram.groups.get(code, ())):
-            fingerprint = hashlib.sha256(equipment.encode()).hexdigest()
-            return Identity(telegram.header, fingerprint, "equipment-id-sha256")
-    return Identity(telegram.header, "", "none")
-
-
-def _value(telegram: p1.Telegram, quantity: Quantity, where: str) -> float | None:
-    groups = telegram.groups.get(_CODES[quantity.name])
-    if groups is None:
+def _value(said: Mapping[str, Said], quantity: Quantity, where: str) -> float | None:
+    if quantity.name not in said:
         return None
-    match = _NUMBER.fullmatch(groups[-1])
-    factor = _IN_UNIT.get((match[2], quantity.unit)) if match else None
-    if match is None or factor is None:
-        raise DropSample(f"The meter at {where} says {groups[-1][:32]!r} for {quantity.name}.")
-    return float(Decimal(match[1]) * factor)
+    number, unit = said[quantity.name]
+    factor = _IN_UNIT.get((unit or "", quantity.unit))
+    if factor is None or not isinstance(number, Decimal) or not _is_plain(number):
+        raise DropSample(f"The meter at {where} says {f'{number} {unit}'[:48]!r} for {quantity.name}.")
+    return float(number * factor)
+
+
+def _is_plain(number: Decimal) -> bool:
+    """Not "NaN", not "1e9": at most ten digits before the point and eight behind it."""
+    return number.is_finite() and -8 <= int(number.as_tuple().exponent) <= 0 and abs(number) < 10**10
 
 
 VOICES = (Voice(_EIGHT_BITS, p1.FORMAT), Voice(_SEVEN_BITS, p1.FORMAT, p1.seven_bits))

@@ -1,4 +1,4 @@
-r"""Telegrams of a smart meter's P1 port: found in a stream, checked, taken apart.
+r"""Telegrams of a smart meter's P1 port: found in a stream and checked. What they say: `p1_values`.
 
 References: Netbeheer Nederland "P1 Companion Standard" (DSMR) V5.0.2 and V2.2; IEC 62056-21 mode D for the
 frame; Fluvius e-MUCS P1 (Belgium).
@@ -16,7 +16,6 @@ frame; Fluvius e-MUCS P1 (Belgium).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from drivers.framing import NEVER, NOT_YET, Format
 
@@ -24,20 +23,9 @@ _LONGEST = 8192  # the longest text message (2048 characters) and some hundred l
 _LONGEST_HEADER = 64  # 21 in IEC 62056-21; some meters say more
 _END = re.compile(rb"!([0-9A-Fa-f]{0,4})\r\n")
 _BEGUN_END = re.compile(rb"![0-9A-Fa-f]{0,4}\r?")
-_LINE = re.compile(r"(\d{1,3}-\d{1,3}:\d{1,3}\.\d{1,3}\.\d{1,3})(?:\*\d{1,3})?((?:\([^()]*\))+)")
-_GROUP = re.compile(r"\(([^()]*)\)")
+_LINE = re.compile(r"\d{1,3}-\d{1,3}:\d{1,3}\.\d{1,3}\.\d{1,3}(?:\*\d{1,3})?(?:\([^()]*\))+")
 _CONTINUED = "\r\n("
 _NEEDS_CRC = (b"\n0-0:1.0.0(", b"\n1-3:0.2.8(")
-
-
-@dataclass(frozen=True, slots=True)
-class Telegram:
-    """`groups` are the contents of the parentheses by OBIS code; of a code that is said twice, the first.
-    `checked`: it had a CRC."""
-
-    header: str
-    groups: dict[str, tuple[str, ...]]
-    checked: bool
 
 
 def _length(candidate: bytes) -> int | None:
@@ -70,15 +58,14 @@ def is_intact(candidate: bytes) -> bool:
 FORMAT = Format(b"/", _LONGEST, _length, is_intact)
 
 
-def parse(telegram: bytes) -> Telegram:
-    """Take apart an intact telegram. Lines that are not data are passed over."""
-    groups: dict[str, tuple[str, ...]] = {}
-    for line in _lines(telegram):
-        if match := _LINE.fullmatch(line):
-            groups.setdefault(match[1], tuple(_GROUP.findall(match[2])))
+def has_crc(telegram: bytes) -> bool:
+    return not telegram.endswith(b"!\r\n")
+
+
+def header_of(telegram: bytes) -> str:
+    """Its identification, shortened and printable."""
     header = telegram[1 : telegram.find(b"\r\n")][:_LONGEST_HEADER].decode("ascii", "replace")
-    shown = "".join(letter if " " <= letter <= "~" else "?" for letter in header)
-    return Telegram(shown, groups, not telegram.endswith(b"!\r\n"))
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in header)
 
 
 def crc16(data: bytes) -> int:

@@ -97,9 +97,12 @@ _UBX = (
 )
 
 
+_METER = dsmr.Contents()
+
+
 def telegram(data: bytes) -> None:
-    dsmr.identity_of(p1.parse(data))
-    dsmr.decode(p1.parse(data))
+    _METER.identity(data)
+    _METER.values(data)
 
 
 def p1_sealed(data: bytes) -> bytes:

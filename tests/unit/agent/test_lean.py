@@ -39,13 +39,34 @@ from drivers import catalogue
 from drivers.i2c import SharedBus
 catalogue.create(sys.argv[1], SharedBus(None, "a bus"), None, None)
 roots = {name.partition(".")[0] for name in sys.modules}
-print(json.dumps(sorted(roots & {"pynmeagps", "pyubx2", "pymodbus", "serial"})))
+rare = {"cryptography", "dlms_cosem", "dsmr_parser", "pynmeagps", "pyubx2", "pymodbus", "serial"}
+print(json.dumps(sorted(roots & rare)))
 """
+
+
+AFTERWARDS = """
+from drivers import dsmr
+dsmr.Contents()
+from cryptography.hazmat.primitives.ciphers import Cipher
+from dlms_cosem.connection import XDlmsApduFactory
+from dlms_cosem.exceptions import DecryptionError
+print(Cipher.__name__, XDlmsApduFactory.__name__, DecryptionError.__name__)
+"""
+
+
+def test_what_a_p1_meter_leaves_out_of_its_library_is_there_for_whoever_wants_it_later():
+    done = subprocess.run([sys.executable, "-c", AFTERWARDS], capture_output=True, text=True, timeout=60)
+    assert (done.stderr, done.stdout) == ("", "Cipher XDlmsApduFactory DecryptionError\n")
 
 
 @pytest.mark.parametrize(
     ("driver", "libraries"),
-    [("bme280", []), ("gnss", ["pynmeagps", "pyubx2"]), ("sdm120", ["pymodbus"])],
+    [
+        ("bme280", []),
+        ("gnss", ["pynmeagps", "pyubx2"]),
+        ("sdm120", ["pymodbus"]),
+        ("dsmr", ["dsmr_parser"]),
+    ],
 )
 def test_a_library_that_only_some_drivers_need_is_loaded_where_one_of_them_is_configured(driver, libraries):
     done = subprocess.run(

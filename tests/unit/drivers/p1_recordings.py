@@ -8,6 +8,7 @@ from drivers import dsmr, p1
 from drivers.framing import Frames
 from tests.unit.drivers.conftest import DATA
 
+CONTENTS = dsmr.Contents()
 NAMES = [quantity.name for quantity in dsmr.DSMR.quantities]
 # What each recording has in plain sight, or why it is refused.
 ENERGIES = ("energy-import-t1", "energy-import-t2", "energy-export-t1", "energy-export-t2")
