@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ def open_journal(path: Path, device: str, boot_id: bytes, *, condemned: bool = F
     met damage in it. Raises `FixStore`."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        damaged = condemned or not _is_sound(path, device)
+        damaged = condemned or not is_sound(path, device)
         quarantined = _quarantine(path) if damaged else None
         return Opened(_opened(path, device, boot_id, quarantined), quarantined)
     except (OSError, sqlite3.Error) as error:
@@ -66,12 +67,12 @@ def _opened(path: Path, device: str, boot_id: bytes, quarantined: Path | None) -
     return journal
 
 
-def _is_sound(path: Path, device: str) -> bool:
+def is_sound(path: Path, device: str, connect: Callable[[Path], sqlite3.Connection] = read_only) -> bool:
     """False for a damaged file; raises `FixStore` for one that is not ours to use."""
     if not path.exists() or path.stat().st_size == 0:
         return True
     try:
-        with closing(read_only(path)) as db:
+        with closing(connect(path)) as db:
             if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise sqlite3.DatabaseError(found)
             if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import typer
 
-from provisioning import commands_calibration, commands_device
+from provisioning import commands_calibration, commands_device, commands_doctor
 
 COMMANDS = (
     commands_device.init,
     commands_device.join,
     commands_device.show,
+    commands_doctor.doctor,
     commands_calibration.calibrator_key,
     commands_calibration.calibrate,
 )
