@@ -12,7 +12,7 @@ from agent.broker import Broker, parse_broker_url, tls_context, why_unreachable
 from agent.clock import Clock
 from agent.membership import Joined
 from agent.settings import Settings
-from provisioning.checks import PASS, WARN, Finding, failed
+from provisioning.checks import FAIL, PASS, WARN, Finding, failed
 from provisioning.joining import date
 
 CONNECT_S = 5.0
@@ -51,6 +51,8 @@ def tls(broker: Broker, clock: Clock) -> Finding:
         ):
             certificate: dict[str, Any] = secure.getpeercert() or {}
             version = secure.version()
+    except (ConnectionError, TimeoutError) as error:  # the port was open a moment ago
+        return Finding(FAIL, f"{broker} ends the TLS handshake: {error}.", "Is this the TLS port?")
     except OSError as error:
         return failed(why_unreachable(error, broker))
     ends_s = ssl.cert_time_to_seconds(certificate["notAfter"])

@@ -29,7 +29,7 @@ from proof.reasons import Refused as NotSigned
 from provisioning.checks import FAIL, PASS, WARN, Finding, failed
 from provisioning.checks_state import Books
 
-CONNECT_S, ANSWER_S, GATEWAY_S = 11.0, 4.0, 6.0
+CONNECT_S, ANSWER_S, BEACON_S, GATEWAY_S = 11.0, 4.0, 4.0, 6.0
 OLD_BEACON_S = 3 * beacon.PERIOD_S
 _PROTOCOLS = {5: "MQTT 5", 4: "MQTT 3.1.1"}
 _RULES = "Ask the broker's operator to check its access rules (protocol §7.4)."
@@ -160,7 +160,7 @@ def _beacon(session: Session, joined: Joined, clock: Clock) -> Finding:
     network, keys = joined.membership.network, joined.membership.gateway_keys
     topic = wire.beacon_topic(network)
     if not any(message.topic == topic for message in session.messages):
-        session.await_event(lambda event: isinstance(event, Message) and event.topic == topic, ANSWER_S)
+        session.await_event(lambda event: isinstance(event, Message) and event.topic == topic, BEACON_S)
     heard = [message for message in session.messages if message.topic == topic]
     if not heard:
         to_do = f"{_OPERATOR} If it is: {_RULES[0].lower()}{_RULES[1:]}"

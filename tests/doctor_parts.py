@@ -1,10 +1,11 @@
-"""Parts for tests of `doctor`: a joined device on simulated buses, certificates, and a broker as one needs it."""
+"""Parts for tests of `doctor`: a joined device on simulated buses, certificates, a broker's rules."""
 
 from __future__ import annotations
 
 import datetime
 import ipaddress
 import stat
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class Patient:
         self.machine = Machine(dev=folder / "dev", one_wire=folder / "w1", systemd=folder / "no-systemd")
         self.buses: Any = SimulatedBuses(self.settings.instrument, ClimateWorld(seed=1), self.clock)
         self.lines: dict[str, Line] = {}
+        self.process: subprocess.Popen[bytes] | None = None
 
     def configure(self, old: str, new: str) -> None:
         text = self.config.read_text()
@@ -85,7 +87,9 @@ class Authority:
 
     def __init__(self, folder: Path, name: str = "test authority", days: float = 365.0) -> None:
         folder.mkdir(exist_ok=True)
-        self.ca_file, self.cert_file, self.key_file = (folder / f"{part}.pem" for part in ("ca", "cert", "key"))
+        self.ca_file, self.cert_file, self.key_file = (
+            folder / f"{part}.pem" for part in ("ca", "cert", "key")
+        )
         now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
         ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
         ca_name, common = (
