@@ -1,7 +1,9 @@
 """Who may join (§8.2, §8.3). Pure: a request, a time and the register in; an admission or a refusal out.
 
 - A claim is good for one key, once, until it expires; the secret itself is never sent.
-- A member that asks again gets the membership it has, whatever claim it shows: the bytes are public.
+- A member that asks again gets the membership it has, whatever claim it shows, with any key it has or had:
+  the bytes are public, and a device may ask before it knows that its rotation arrived (§8.4).
+- A key that is not the device's is not answered: who is not a member signs with the key its id names.
 - A refusal is only ever told to the key that signed the request.
 """
 
@@ -13,7 +15,7 @@ from typing import Protocol
 
 from proof import joining, wire
 from proof.joining import Enrolment, Kind, Membership
-from proof.keys import Signer
+from proof.keys import Signer, device_id
 from proof.reasons import Reason, Refused, Verdict
 
 
@@ -40,7 +42,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """`device` is None where the request bears no valid signature of the key it names."""
+    """`device` is None where the request bears no valid signature of a key of that device."""
 
     verdict: Verdict
     device: str | None = None
@@ -60,6 +62,8 @@ class Members(Protocol):
 
     def membership(self, device: str) -> bytes | None: ...
 
+    def has_key(self, device: str, public_key: bytes) -> bool: ...
+
     def is_revoked(self, device: str) -> bool: ...
 
 
@@ -74,9 +78,12 @@ def enrol(
         return Refusal(refused.verdict)
     if enrolment.device != device:
         return Refusal(Verdict(Reason.UNKNOWN_DEVICE, "the topic names another device than the request"))
+    known = members.membership(device)
+    own = device == device_id(enrolment.public_key)
+    if not (own if known is None else members.has_key(device, enrolment.public_key)):
+        return Refusal(Verdict(Reason.BAD_KEY, "the request is signed by a key that is not this device's"))
     if enrolment.network != network.name:
         return Refusal(Verdict(Reason.WRONG_NETWORK, f"asked for {enrolment.network!r}"), device)
-    known = members.membership(device)
     if known is not None and members.is_revoked(device):
         return Refusal(Verdict(Reason.REVOKED), device)
     if known is not None:

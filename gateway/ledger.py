@@ -3,8 +3,8 @@
 - Implements what the rules read (`rules.LedgerView`) and applies an outcome; several outcomes may share one
   transaction, each sees what the one before it did.
 - Every (device, log, seq) is there at most once, as the complete COSE bytes.
-- Bounds per device: held proofs (those that declare gaps and low numbers first), evidence
-  (equivocations last to go), the verdicts a receipt carries.
+- Bounds per device: held proofs (those with gaps or a rotation, then low numbers, stay), evidence
+  (equivocations last to go, of those the ones that suspended), the verdicts a receipt carries.
 - A receipt is a function of the ledger: asking again gives the same one.
 """
 
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from gateway import device_keys
 from gateway.rules import Keep, Outcome
 from gateway.store import Store
 from proof import cbor, chain
@@ -24,16 +25,17 @@ from proof.chain import Head
 from proof.claims import Gap
 from proof.descriptor import Descriptor
 from proof.joining import Kind
-from proof.reasons import Verdict
+from proof.reasons import Reason, Verdict
 from proof.receipt import MAX_DETAIL, MAX_MISSING, MAX_VERDICTS, NO_LOG, ProofVerdict, Receipt
+from proof.rotation import DeviceKey
 from proof.sealing import Proof
 from proof.verify import DeviceRecord
 
 MAX_HELD, MAX_EVIDENCE = 256, 64
 _CACHED = 4096
 _ADD_EVIDENCE = (
-    "INSERT OR IGNORE INTO evidence (device, log, seq, hash, code, received_s, data) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+    "INSERT OR IGNORE INTO evidence (device, log, seq, hash, code, weight, received_s, data) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -41,10 +43,11 @@ _V = TypeVar("_V")
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A device's line in the ledger."""
+    """A device's line in the ledger; `rotated`: it has more keys than its first."""
 
     id: int
     record: DeviceRecord
+    rotated: bool
     descriptor_hash: bytes | None
     received_s: float
 
@@ -83,6 +86,14 @@ class Ledger:
     def device(self, device: str) -> DeviceRecord | None:
         row = self._row(device)
         return row.record if row else None
+
+    def key(self, device: str, log: bytes, seq: int) -> DeviceKey:
+        row = self._row(device)
+        if row is None:
+            raise LookupError(f"no member {device}")
+        if not row.rotated:
+            return row.record.key
+        return device_keys.in_force(self._store, row.id, log, seq) or row.record.key
 
     def hash_at(self, device: str, log: bytes, seq: int) -> bytes | None:
         row = self._row(device)
@@ -144,17 +155,20 @@ class Ledger:
         if (known := self._rows.get(device)) is not None:
             return known
         found = self._store.row(
-            "SELECT id, public_key, log, head_seq, head_hash, bootcount, suspended, good_log, good_seq, "
-            "descriptor_hash, received_s FROM device WHERE did = ?",
+            "SELECT device.id, device.log, head_seq, head_hash, bootcount, suspended, good_log, good_seq, "
+            "descriptor_hash, received_s, (SELECT count(*) > 1 FROM key WHERE key.device = device.id), "
+            "public_key, next_hash, number, before FROM device JOIN key ON key.id = device.key WHERE did = ?",
             (device,),
         )
         if found is None:
             return None
-        number, key, log, seq, head_hash, bootcount, suspended, good_log, good_seq, in_force, received = found
+        number, log, seq, head_hash, bootcount, suspended, good_log, good_seq, in_force, received = found[:10]
         head = Head(log, seq, head_hash) if log is not None else None
         good_until = (good_log, good_seq) if good_log is not None else None
+        key = DeviceKey(*found[11:])
         record = DeviceRecord(device, key, head, bootcount, bool(suspended), good_until)
-        return _remember(self._rows, device, _Row(number, record, in_force, received or 0.0))
+        row = _Row(number, record, bool(found[10]), in_force, received or 0.0)
+        return _remember(self._rows, device, row)
 
     # What an outcome changes.
 
@@ -180,6 +194,7 @@ class Ledger:
             # What waits in any other log waits in vain: the device has begun this one.
             sql = "UPDATE proof SET state = 'bypassed' WHERE device = ? AND log <> ? AND state = 'held'"
             self._store.run(sql, (row.id, claims.log))
+            device_keys.open_log(self._store, row.id, claims.log)
         self._insert_proof(outcome, proof, row, "accepted")
         if claims.seq > 1 and (head is None or claims.log != head.log or claims.seq > head.seq + 1):
             self._bypass(row, claims.log, below=claims.seq)
@@ -205,7 +220,11 @@ class Ledger:
         )
         new_head = Head(claims.log, claims.seq, proof.hash)
         record = replace(row.record, head=new_head, bootcount=claims.bootcount)
-        self._rows[record.device] = _Row(row.id, record, in_force, received_s)
+        row = replace(row, record=record, descriptor_hash=in_force, received_s=received_s)
+        self._rows[record.device] = row
+        if claims.rotation is not None:
+            device_keys.take_effect(self._store, row.id, claims.log, claims.seq)
+            del self._rows[record.device]
         for note in outcome.notes:
             self._add_verdict(row, claims.seq, note)
 
@@ -213,24 +232,28 @@ class Ledger:
         self._insert_proof(outcome, proof, row, "held")
         held = "FROM proof WHERE device = ? AND state = 'held'"
         if self._store.row(f"SELECT count(*) {held}", (row.id,))[0] > MAX_HELD:
-            worst = f"(SELECT id {held} ORDER BY has_gaps, seq DESC LIMIT 1)"
+            worst = f"(SELECT id {held} ORDER BY carries, seq DESC LIMIT 1)"
             self._store.run(f"DELETE FROM proof WHERE id = {worst}", (row.id,))  # noqa: S608 - constants
 
     def _insert_proof(self, outcome: Outcome, proof: Proof, row: _Row, state: str) -> None:
         claims = proof.claims
         self._store.run(
-            "INSERT INTO proof (device, log, seq, hash, state, position, has_gaps, received_s, data) "
+            "INSERT INTO proof (device, log, seq, hash, state, position, carries, received_s, data) "
             "SELECT ?, ?, ?, ?, ?, proofs + 1, ?, ?, ? FROM device WHERE id = ? "
             "ON CONFLICT (device, log, seq) DO UPDATE "
             "SET state = excluded.state, position = excluded.position",
             (
                 *(row.id, claims.log, claims.seq, proof.hash, state),
-                *(bool(claims.gaps), outcome.received_at_s, proof.data, row.id),
+                *(bool(claims.gaps or claims.rotation), outcome.received_at_s, proof.data, row.id),
             ),
         )
         if len(claims.freshness) == 2:
             sql = "UPDATE challenge SET answered_s = ? WHERE nonce = ? AND device = ? AND answered_s IS NULL"
             self._store.run(sql, (outcome.received_at_s, claims.freshness[1], row.id))
+        key = outcome.key if claims.rotation is not None else None
+        if key is not None and key != self.key(claims.device, claims.log, claims.seq):
+            device_keys.turn(self._store, row.id, claims.log, claims.seq, key)
+            self._rows.pop(claims.device, None)
         for gap in claims.gaps:
             values = (gap.first_seq, gap.last_seq, gap.first_hash, gap.last_hash, gap.reason)
             sql = "INSERT OR IGNORE INTO gap VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -251,21 +274,23 @@ class Ledger:
             (*place, proof.hash),
         )
         is_open = row.record.head is not None and row.record.head.log == claims.log
-        if claims.seq == 1 and not is_open and not outcome.suspends:
+        if claims.seq == 1 and not is_open and reason is not Reason.EQUIVOCATION:
             sql = "DELETE FROM proof WHERE device = ? AND log = ? AND state = 'held'"
             self._store.run(sql, place[:2])
-        values = (*place, proof.hash, reason, outcome.received_at_s, proof.data)
+        weight = 0 if reason is not Reason.EQUIVOCATION else 2 if outcome.suspends else 1
+        values = (*place, proof.hash, reason, weight, outcome.received_at_s, proof.data)
         if not self._store.run(_ADD_EVIDENCE, values):
             return
-        if outcome.suspends:
+        if weight:
             sql = "SELECT hash, received_s, data FROM proof WHERE device = ? AND log = ? AND seq = ?"
             rival_hash, received_s, rival = self._store.row(sql, place)
-            self._store.run(_ADD_EVIDENCE, (*place, rival_hash, reason, received_s, rival))
+            self._store.run(_ADD_EVIDENCE, (*place, rival_hash, reason, weight, received_s, rival))
+        if outcome.suspends:
             self._store.run("UPDATE device SET suspended = 1 WHERE id = ?", (row.id,))
             self._rows[claims.device] = replace(row, record=replace(row.record, suspended=True))
         self._store.run(
             "DELETE FROM evidence WHERE id IN (SELECT id FROM evidence WHERE device = ? "
-            "ORDER BY code = 'equivocation' DESC, id DESC LIMIT -1 OFFSET ?)",
+            "ORDER BY weight DESC, id DESC LIMIT -1 OFFSET ?)",
             (row.id, MAX_EVIDENCE),
         )
         self._add_verdict(row, claims.seq, outcome.verdict)

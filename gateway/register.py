@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from gateway import device_keys
 from gateway.enrolment import Admission, StoredClaim
 from gateway.store import Store
 from proof import cbor
@@ -71,6 +72,9 @@ class Register:
         found = self._store.row("SELECT membership FROM device WHERE did = ?", (device,))
         return bytes(found[0]) if found else None
 
+    def has_key(self, device: str, public_key: bytes) -> bool:
+        return device_keys.has(self._store, device, public_key)
+
     def admit(self, admission: Admission, now_s: int) -> None:
         """A new member, its claim spent; inside a transaction."""
         enrolment = admission.enrolment
@@ -78,11 +82,10 @@ class Register:
         sql = "UPDATE claim SET used_by = ? WHERE id = ?"
         self._store.run(sql, (enrolment.device, enrolment.claim_id))
         self._store.run(
-            "INSERT INTO device (did, public_key, owner, enrolled_s, enrolment, membership, descriptor_hash) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO device (did, key, owner, enrolled_s, enrolment, membership, descriptor_hash) "
+            "VALUES (?, 0, ?, ?, ?, ?, ?)",
             (
                 enrolment.device,
-                enrolment.public_key,
                 admission.owner,
                 now_s,
                 admission.request,
@@ -90,6 +93,13 @@ class Register:
                 descriptor.hash(),
             ),
         )
+        self._store.run(
+            "INSERT INTO key (device, seq, public_key, next_hash, number) SELECT id, 0, ?, ?, 0 FROM device "
+            "WHERE did = ?",
+            (enrolment.public_key, enrolment.next_key_hash, enrolment.device),
+        )
+        sql = "UPDATE device SET key = key.id FROM key WHERE key.device = device.id AND did = ?"
+        self._store.run(sql, (enrolment.device,))
         self._store.run(
             "INSERT INTO descriptor SELECT id, ?, ? FROM device WHERE did = ?",
             (descriptor.hash(), cbor.encode(descriptor.to_map()), enrolment.device),

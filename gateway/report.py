@@ -12,7 +12,7 @@ from gateway.register import ClaimLine, DeviceLine
 from proof.bundle import Finding
 from proof.calibration import SignedCertificate
 from proof.descriptor import InstrumentDescriptor
-from proof.keys import multibase_part
+from proof.keys import key_id, multibase_part
 
 
 def lines(devices: list[DeviceLine]) -> Iterator[str]:
@@ -59,6 +59,10 @@ def sentences(finding: Finding) -> Iterator[str]:
         f"{finding.proofs} proofs (seq {finding.first_seq} to {finding.last_seq}) with {finding.readings} "
         "readings; every signature and link of the chain fits."
     )
+    for turn in finding.turns:
+        word = "a gateway confirmed it" if turn.confirmed else "no receipt here shows that a gateway took it"
+        yield f"From seq {turn.seq} of log {turn.log.hex()} on signed by another key of this device,"
+        yield f"  {key_id(turn.new_key).hex()}; {word}."
     yield f"Signed after:  {_time(finding.signed_after_s, 'nothing shows it, there is no beacon in it')}"
     yield f"Signed before: {_time(finding.signed_before_s, 'nothing shows it, no receipt covers all')}"
     yield f"A gateway confirmed proofs up to seq {finding.receipted_seq}."

@@ -4,21 +4,24 @@
   whose turn has come; the caller asks until there is none.
 - Nothing a stranger can send is kept (§4.12): without a member's valid signature an outcome keeps nothing.
 - A member's proof that is refused is kept as evidence; of an equivocation both proofs are (§4.6).
+- An equivocation suspends, unless a key signed it that the device has rotated out (§4.6): a thief of that key
+  must not be able to stop the device.
 - What is ahead of the head is held (§4.7). A gap counts from the moment a valid proof declares it, held or
   not: proofs after the gap may then follow the head before the declaring proof itself does.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol
 
 from proof import chain, sealing
 from proof.chain import Head
-from proof.reasons import Reason, Refused, Verdict
+from proof.reasons import Reason, Verdict
+from proof.rotation import DeviceKey
 from proof.sealing import Proof
-from proof.verify import DeviceRecord, Known, annotate, verify
+from proof.verify import DeviceRecord, Judgement, Known, annotate, verify
 
 # These are decided before the signature is looked at, or by it.
 _UNSIGNED = frozenset(
@@ -28,6 +31,7 @@ _UNSIGNED = frozenset(
         Reason.WRONG_TYP,
         Reason.UNKNOWN_DEVICE,
         Reason.BAD_KEY,
+        Reason.BAD_ROTATION,
         Reason.BAD_SIGNATURE,
     }
 )
@@ -46,7 +50,8 @@ class Keep(Enum):
 class Outcome:
     """`member`: the proof bears a member's valid signature, so its device gets a receipt.
 
-    `readings` counts those of a valid payload. `suspends` only with an equivocation.
+    `readings` counts those of a valid payload. `suspends` only with an equivocation. `key` signed the proof:
+    if that carries a rotation, it is in force from there on.
     """
 
     verdict: Verdict
@@ -56,10 +61,8 @@ class Outcome:
     received_at_s: float = 0.0
     notes: tuple[Verdict, ...] = ()
     readings: int = 0
-
-    @property
-    def suspends(self) -> bool:
-        return self.verdict.reason is Reason.EQUIVOCATION
+    suspends: bool = False
+    key: DeviceKey | None = None
 
 
 class LedgerView(Known, Protocol):
@@ -77,13 +80,12 @@ def receive(message: bytes, device: str, now_s: float, known: LedgerView) -> Out
         return Outcome(verdict, proof=proof)
     if proof.claims.device != device:
         return Outcome(Verdict(Reason.UNKNOWN_DEVICE, "the topic names another device than the proof"))
-    if verdict.reason is Reason.REVOKED and not _signed(proof, known):
-        return Outcome(Verdict(Reason.BAD_SIGNATURE, "of a revoked device"))
     if verdict.reason is Reason.DUPLICATE:
         return Outcome(verdict, member=True, proof=proof)
     if verdict.reason is Reason.HELD and _closed(proof, known):
         verdict = Verdict(Reason.ROLLED_BACK, f"log {proof.claims.log.hex()} was closed by a later one")
-    return _outcome(verdict, proof, now_s, judgement.notes, len(judgement.readings or ()))
+    outcome = _outcome(verdict, proof, now_s, judgement.notes, len(judgement.readings or ()))
+    return replace(outcome, key=judgement.key, suspends=_suspends(judgement, device, known))
 
 
 def release(device: str, log: bytes, known: LedgerView) -> Outcome | None:
@@ -123,12 +125,15 @@ def _outcome(
     return Outcome(verdict, Keep.EVIDENCE, True, proof, received_at_s)
 
 
-def _signed(proof: Proof, known: Known) -> bool:
-    record = known.device(proof.claims.device)
-    try:
-        return record is not None and bool(proof.signed.require_signature([record.public_key]))
-    except Refused:
-        return False
+def _suspends(judgement: Judgement, device: str, known: Known) -> bool:
+    """§4.6: an equivocation, and not by a key that was rotated out."""
+    record, key = known.device(device), judgement.key
+    return (
+        judgement.verdict.reason is Reason.EQUIVOCATION
+        and record is not None
+        and key is not None
+        and key.number >= record.key.number
+    )
 
 
 def _closed(proof: Proof, known: Known) -> bool:

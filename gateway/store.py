@@ -15,7 +15,7 @@ from typing import Any
 
 from gateway.errors import FixFolder, GatewayError, TryAgain
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _BUSY_TIMEOUT_S = 10.0
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -24,23 +24,36 @@ CREATE TABLE claim (
     used_by TEXT
 ) STRICT;
 CREATE TABLE device (
-    id INTEGER PRIMARY KEY, did TEXT NOT NULL UNIQUE, public_key BLOB NOT NULL, owner TEXT NOT NULL,
+    id INTEGER PRIMARY KEY, did TEXT NOT NULL UNIQUE, key INTEGER NOT NULL, owner TEXT NOT NULL,
     enrolled_s INTEGER NOT NULL, enrolment BLOB NOT NULL, membership BLOB NOT NULL,
     log BLOB, head_seq INTEGER NOT NULL DEFAULT 0, head_hash BLOB, bootcount INTEGER NOT NULL DEFAULT 0,
     descriptor_hash BLOB, suspended INTEGER NOT NULL DEFAULT 0, good_log BLOB, good_seq INTEGER,
     proofs INTEGER NOT NULL DEFAULT 0, readings INTEGER NOT NULL DEFAULT 0, received_s REAL
 ) STRICT;
+-- log: the logs a device has opened, and the key in force before their first proof.
+CREATE TABLE log (
+    device INTEGER NOT NULL REFERENCES device, log BLOB NOT NULL, key INTEGER NOT NULL REFERENCES key,
+    PRIMARY KEY (device, log)
+) STRICT, WITHOUT ROWID;
 -- bypassed: signed and held, then a declared gap or a new log went past it. position: place among all
--- accepted proofs of the device, whatever their log.
+-- accepted proofs of the device, whatever their log. carries: others depend on its gaps or its rotation.
 CREATE TABLE proof (
     id INTEGER PRIMARY KEY, device INTEGER NOT NULL REFERENCES device,
     log BLOB NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('accepted', 'held', 'bypassed')),
-    position INTEGER, has_gaps INTEGER NOT NULL, received_s REAL NOT NULL, data BLOB NOT NULL,
+    position INTEGER, carries INTEGER NOT NULL, received_s REAL NOT NULL, data BLOB NOT NULL,
     UNIQUE (device, log, seq)
 ) STRICT;
 CREATE INDEX held ON proof (device, log, seq) WHERE state = 'held';
 CREATE UNIQUE INDEX chain ON proof (device, position) WHERE state = 'accepted';
+-- key: in force from (log, seq) on, where a proof carries the rotation to it, and gone when that proof is;
+-- the first one from the enrolment on, without a log. device.key is in force at the head.
+CREATE TABLE key (
+    id INTEGER PRIMARY KEY, device INTEGER NOT NULL REFERENCES device, log BLOB, seq INTEGER NOT NULL,
+    public_key BLOB NOT NULL, next_hash BLOB NOT NULL, number INTEGER NOT NULL, before BLOB,
+    UNIQUE (device, log, seq),
+    FOREIGN KEY (device, log, seq) REFERENCES proof (device, log, seq) ON DELETE CASCADE
+) STRICT;
 CREATE TABLE gap (
     device INTEGER NOT NULL REFERENCES device, log BLOB NOT NULL, first_seq INTEGER NOT NULL,
     last_seq INTEGER NOT NULL, first_hash BLOB NOT NULL, last_hash BLOB NOT NULL, reason TEXT NOT NULL,
@@ -62,7 +75,7 @@ CREATE TABLE verdict_count (
 CREATE TABLE evidence (
     id INTEGER PRIMARY KEY, device INTEGER NOT NULL REFERENCES device,
     log BLOB NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL,
-    code TEXT NOT NULL, received_s REAL NOT NULL, data BLOB NOT NULL,
+    code TEXT NOT NULL, weight INTEGER NOT NULL, received_s REAL NOT NULL, data BLOB NOT NULL,
     UNIQUE (device, hash)
 ) STRICT;
 CREATE TABLE challenge (
@@ -125,6 +138,11 @@ class Store:
             raise FixFolder(
                 f"The ledger {self._path} has schema {schema or 'none'}, this program knows up to "
                 f"{SCHEMA_VERSION}: update fieldproof; nothing was changed."
+            )
+        if int(schema) < SCHEMA_VERSION:
+            raise FixFolder(
+                f"The ledger {self._path} has schema {schema}, from before the first release. This program "
+                f"needs {SCHEMA_VERSION}: make a new gateway with `fieldproof-gateway init`."
             )
         for name, ours in zip(_META, (network, kind, gateway), strict=True):
             if meta.get(name) != ours:

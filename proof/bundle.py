@@ -2,8 +2,10 @@
 
 - A CBOR sequence (RFC 8742) of byte strings. The first holds the header map {1: version, 2: device id,
   3: network}; each other one a signed object: the membership, beacons, proofs in chain order, receipts,
-  calibration certificates.
+  calibration certificates, and before the first proof the rotations that lie before it (§8.4).
 - Judged with nothing but the gateways' public keys. One bad object spoils the bundle: it is named.
+- To which key the first one committed, only the gateway was told: a turn is confirmed where a receipt covers
+  what the new key signed.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from proof import beacon, calibration, cbor, chain, cose, joining, receipt, sealing
+from proof import beacon, calibration, cbor, chain, cose, joining, receipt, rotation, sealing
 from proof.beacon import Beacon
 from proof.calibration import SignedCertificate
 from proof.chain import Head
@@ -25,15 +27,27 @@ from proof.joining import Membership
 from proof.keys import public_key_of
 from proof.reasons import QUALITY_REASONS, Reason, Refused
 from proof.receipt import Receipt
+from proof.rotation import DeviceKey, Rotation
 from proof.sealing import Proof
 
 VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """A change of the device's key, from `seq` of `log` on."""
+
+    log: bytes
+    seq: int
+    new_key: bytes
+    confirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What a bundle shows. `signed_after_s` and `signed_before_s` are None where nothing bounds the time;
-    `certificates` are (instrument, certificate) for those that the last descriptor names."""
+    `certificates` are (instrument, certificate) for those that the last descriptor names; `turns` lead from
+    the device's first key to that of the last proof."""
 
     device: str
     network: str
@@ -51,6 +65,7 @@ class Finding:
     lost: int
     flags: tuple[tuple[str, int], ...]
     certificates: tuple[tuple[str, SignedCertificate], ...] = ()
+    turns: tuple[Turn, ...] = ()
 
 
 def write(device: str, network: str, objects: Iterable[bytes]) -> Iterator[bytes]:
@@ -93,7 +108,8 @@ def _items(data: bytes) -> Iterator[bytes]:
 class _Examiner:
     def __init__(self, device: str, network: str, gateway_keys: Collection[bytes]) -> None:
         self._device, self._network, self._gateway_keys = device, network, gateway_keys
-        self._key = public_key_of(device)
+        self._key = DeviceKey(public_key_of(device))
+        self._turns: list[tuple[int, Rotation]] = []  # each with the number of proofs before it
         self._membership: Membership | None = None
         self._proofs: list[Proof] = []
         self._numbers: list[int] = []
@@ -116,6 +132,11 @@ class _Examiner:
             case Typ.PROOF:
                 self._proof(sealing.parse(item))
                 self._numbers.append(number)
+            case Typ.ROTATION:
+                self._trusted()
+                if self._proofs:
+                    raise Refused(Reason.MALFORMED, "a rotation outside a proof must come before the proofs")
+                self._turn(rotation.parse(item))
             case Typ.CALIBRATION:
                 self._trusted()
                 self._certificates.append(calibration.open_certificate(item))
@@ -130,13 +151,23 @@ class _Examiner:
     def _proof(self, proof: Proof) -> None:
         self._trusted()
         claims = proof.claims
-        proof.signed.require_signature([self._key])
+        if turn := rotation.of_proof(claims):
+            self._turn(turn)
+        proof.signed.require_signature([self._key.public_key])
         if claims.device != self._device:
             raise Refused(Reason.UNKNOWN_DEVICE, "a proof of another device")
         if claims.network != self._network:
             raise Refused(Reason.WRONG_NETWORK, f"sealed for {claims.network!r}")
         proof.readings()
         self._proofs.append(proof)
+
+    def _turn(self, turn: Rotation) -> None:
+        if turn.device != self._device:
+            raise Refused(Reason.UNKNOWN_DEVICE, "a rotation of another device")
+        key = rotation.succeed(turn, self._key)
+        if key.number > self._key.number:
+            self._turns.append((len(self._proofs), turn))
+        self._key = key
 
     def require_chain(self) -> None:
         """§4.7, when all is read: the proofs after a gap may come before the one that declares it."""
@@ -155,6 +186,7 @@ class _Examiner:
             raise Refused(Reason.MALFORMED, "the bundle holds no proof")
         first, last = self._proofs[0], self._proofs[-1]
         hashes = {(p.claims.log, p.claims.seq): p.hash for p in self._proofs}
+        places = {place: number for number, place in enumerate(hashes)}
         covering = [r for r in self._receipts if hashes.get((r.log, r.head_seq)) == r.head_hash]
         whole = [
             r.received_at_s for r in covering if (r.log, r.head_seq) == (last.claims.log, last.claims.seq)
@@ -168,6 +200,7 @@ class _Examiner:
         counts = Counter(bit for reading in readings for bit in QUALITY_REASONS if reading.flags & bit)
         descriptors = [p.claims.descriptor for p in self._proofs if p.claims.descriptor]
         instruments = descriptors[-1].instruments if descriptors else ()
+        covered = max((places[r.log, r.head_seq] for r in covering), default=-1)
         return Finding(
             device=self._device,
             network=self._network,
@@ -184,6 +217,9 @@ class _Examiner:
             gaps=tuple(gap for proof in self._proofs for gap in proof.claims.gaps),
             lost=sum(lost.count for proof in self._proofs for lost in proof.claims.lost),
             flags=tuple((QUALITY_REASONS[bit].value, count) for bit, count in sorted(counts.items())),
+            turns=tuple(
+                Turn(turn.log, turn.seq, turn.public_key, covered >= before) for before, turn in self._turns
+            ),
             certificates=tuple(
                 (i.name, signed) for i in instruments for signed in calibration.named(i, self._certificates)
             ),

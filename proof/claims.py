@@ -4,6 +4,7 @@
 - The descriptor's hash stands in every proof, the descriptor itself in the first of a boot and after
   each change: the claim is then the map instead of its hash.
 - `gaps` are proofs signed and not kept, `lost` are samples that should exist and do not.
+- `rotation` are the bytes of the rotation object (§8.4) where a new key takes effect with this proof.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from proof.fields import Fields, finite, row
 from proof.reasons import Reason, Refused
 
 NONCE, LOCATION, BOOTCOUNT, BOOTSEED = 10, 264, 267, 268
-LOG, SEQ, PREV, TIME, DESCRIPTOR, GAPS, LOST = range(-70001, -70008, -1)
+LOG, SEQ, PREV, TIME, DESCRIPTOR, GAPS, LOST, ROTATION = range(-70001, -70009, -1)
 LOG_BYTES, HASH_BYTES, BOOTSEED_BYTES, NONCE_BYTES = 8, 32, 16, 16
-MAX_GAPS, MAX_LOST = 64, 256
+MAX_GAPS, MAX_LOST, MAX_ROTATION_BYTES = 64, 256, 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Claims:
     location: Location | None = None
     gaps: tuple[Gap, ...] = ()
     lost: tuple[Lost, ...] = ()
+    rotation: bytes | None = None
 
     def to_map(self) -> dict[int, Any]:
         claims: dict[int, Any] = {
@@ -123,6 +125,8 @@ class Claims:
             claims[LOST] = [
                 [x.instrument, x.from_boottime_ns, x.to_boottime_ns, x.count, x.reason] for x in self.lost
             ]
+        if self.rotation is not None:
+            claims[ROTATION] = self.rotation
         return claims
 
 
@@ -147,6 +151,7 @@ def from_map(value: dict[int, Any]) -> Claims:
         location=_location(fields.raw(LOCATION)) if fields.has(LOCATION) else None,
         gaps=tuple(map(_gap, fields.array(GAPS, MAX_GAPS))) if fields.has(GAPS) else (),
         lost=tuple(map(_lost, fields.array(LOST, MAX_LOST))) if fields.has(LOST) else (),
+        rotation=_rotation(fields.data(ROTATION)) if fields.has(ROTATION) else None,
     )
     fields.end()
     if seq > 1 and claims.prev is None:
@@ -183,6 +188,12 @@ def _prev(value: Any, seq: int) -> bytes | Predecessor:
     raise Refused(
         Reason.MALFORMED, "prev is neither a hash (seq > 1) nor [old log, head hash, reason] (seq 1)"
     )
+
+
+def _rotation(value: bytes) -> bytes:
+    if len(value) > MAX_ROTATION_BYTES:
+        raise Refused(Reason.TOO_LARGE, f"the rotation has {len(value)} bytes")
+    return value
 
 
 def _time(value: list[Any]) -> TimeClaim:

@@ -38,6 +38,7 @@ class Typ(StrEnum):
     MEMBERSHIP = "application/fieldproof-membership+cose"
     CALIBRATION = "application/fieldproof-calibration+cose"
     ROTATION = "application/fieldproof-rotation+cose"
+    NEW_KEY = "application/fieldproof-new-key+cose"
     CHALLENGE = "application/fieldproof-challenge+cose"
 
 

@@ -33,6 +33,11 @@ class Reason(StrEnum):
     REVOKED = "revoked", "The device's key was revoked.", "Ask the network's operator why."
     BAD_KEY = "bad_key", "The key id is not the device's key in force.", "Check that the right key is used."
     BAD_SIGNATURE = "bad_signature", "The signature does not fit the bytes.", "Check the device's key file."
+    BAD_ROTATION = (
+        "bad_rotation",
+        "The change of the device's key is not signed as it must be, or not to the key announced before.",
+        "Were the device's keys put back from an old copy? Restore the newest backup; else ask the operator.",
+    )
     WRONG_NETWORK = "wrong_network", "The object belongs to another network.", "Join this network."
     EQUIVOCATION = (
         "equivocation",

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from proof import chain, sealing, wire
+from proof import chain, rotation, sealing, wire
 from proof.beacon import Beacon
 from proof.chain import Head
 from proof.claims import Claims, Gap
@@ -20,6 +20,7 @@ from proof.descriptor import Descriptor
 from proof.joining import Kind
 from proof.reasons import QUALITY_REASONS, Reason, Refused, Verdict
 from proof.recompute import mismatches
+from proof.rotation import DeviceKey
 from proof.sealing import Proof
 from proof.senml import Reading
 
@@ -28,10 +29,11 @@ STALE_BEACON_S = 3600
 
 @dataclass(frozen=True, slots=True)
 class DeviceRecord:
-    """What is known of a member. `good_until` is (log, last good seq) of a revoked key (§8.5)."""
+    """What is known of a member. `key` is in force at its head; `good_until` is (log, last good seq) of a
+    revoked device (§8.5)."""
 
     device: str
-    public_key: bytes
+    key: DeviceKey
     head: Head | None = None
     bootcount: int = 0
     suspended: bool = False
@@ -49,6 +51,12 @@ class Known(Protocol):
 
     def device(self, device: str) -> DeviceRecord | None: ...
 
+    def key(self, device: str, log: bytes, seq: int) -> DeviceKey:
+        """The key of a known device that is in force for proof `seq` of `log` (0: before its first).
+
+        A rotation counts from the moment a valid proof carries it, accepted or held. A log that was never
+        opened begins with the key in force at the head."""
+
     def hash_at(self, device: str, log: bytes, seq: int) -> bytes | None: ...
 
     def gaps(self, device: str, log: bytes) -> Iterable[Gap]: ...
@@ -63,10 +71,12 @@ class Known(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """`proof` is None only where the bytes are not even a proof; `readings` only where they are not valid."""
+    """`proof` is None only where the bytes are not even a proof; `readings` only where they are not valid;
+    `key` signed it, and is None where no key of the device did."""
 
     verdict: Verdict
     proof: Proof | None = None
+    key: DeviceKey | None = None
     notes: tuple[Verdict, ...] = ()
     readings: tuple[Reading, ...] | None = None
 
@@ -77,27 +87,39 @@ def verify(message: bytes, now_s: float, known: Known) -> Judgement:
         proof = sealing.parse(wire.inflate(message))  # §4.1, §4.2
     except Refused as refused:
         return Judgement(refused.verdict)
-    verdict = decide(proof, known)
-    if verdict.reason not in (Reason.ACCEPTED, Reason.HELD):
-        return Judgement(verdict, proof)
-    notes, readings = annotate(proof, now_s, known)
-    return Judgement(verdict, proof, notes, readings)
-
-
-def decide(proof: Proof, known: Known) -> Verdict:
-    """Steps 4.3 to 4.7."""
-    claims = proof.claims
-    # §4.3 Device known, not revoked; kid matches its key in force.
-    record = known.device(claims.device)
+    # §4.3 Device known; its key in force. §4.4 Signature.
+    record = known.device(proof.claims.device)
     if record is None:
-        return Verdict(Reason.UNKNOWN_DEVICE)
+        return Judgement(Verdict(Reason.UNKNOWN_DEVICE), proof)
+    try:
+        key = signed_by(proof, known)
+    except Refused as refused:
+        return Judgement(refused.verdict, proof)
+    verdict = decide(proof, record, key, known)
+    if verdict.reason not in (Reason.ACCEPTED, Reason.HELD):
+        return Judgement(verdict, proof, key)
+    notes, readings = annotate(proof, now_s, known)
+    return Judgement(verdict, proof, key, notes, readings)
+
+
+def signed_by(proof: Proof, known: Known) -> DeviceKey:
+    """Steps 4.3 and 4.4 of a known device's proof: the key that was in force for it, and that signed it.
+
+    A proof with a rotation is signed by the key that the rotation brings (§8.4). Raises `Refused`."""
+    claims = proof.claims
+    turn = rotation.of_proof(claims)
+    key = known.key(claims.device, claims.log, claims.seq - 1 if turn else claims.seq)
+    key = rotation.succeed(turn, key) if turn else key
+    proof.signed.require_signature([key.public_key])
+    return key
+
+
+def decide(proof: Proof, record: DeviceRecord, key: DeviceKey, known: Known) -> Verdict:
+    """Steps 4.3 (revocation) and 4.5 to 4.7, for a proof whose signature is that of `key`."""
+    claims = proof.claims
+    # §4.3 Not revoked.
     if record.good_until is not None and not _before(claims, *record.good_until):
         return Verdict(Reason.REVOKED)
-    # §4.4 Signature.
-    try:
-        proof.signed.require_signature([record.public_key])
-    except Refused as refused:
-        return refused.verdict
     # §4.5 Audience.
     if claims.network != known.network:
         return Verdict(Reason.WRONG_NETWORK, f"sealed for {claims.network!r}")
@@ -108,6 +130,8 @@ def decide(proof: Proof, known: Known) -> Verdict:
     known_hash = known.hash_at(claims.device, claims.log, claims.seq)
     gaps = (*known.gaps(claims.device, claims.log), *claims.gaps)
     verdict = chain.place(claims, proof.hash, record.head, record.bootcount, known_hash, gaps)
+    if verdict.reason is Reason.EQUIVOCATION and key.number < record.key.number:
+        return Verdict(Reason.EQUIVOCATION, f"{verdict.detail}, by a key rotated out: nothing is suspended")
     if record.suspended and verdict.reason not in (Reason.DUPLICATE, Reason.EQUIVOCATION):
         return Verdict(Reason.SUSPENDED)
     return verdict

@@ -12,7 +12,7 @@ from gateway.ledger import Ledger
 from gateway.register import Register
 from gateway.service import Inbound, Outbound, Service
 from gateway.store import Store
-from proof import joining, receipt, sealing, wire
+from proof import joining, receipt, rotation, sealing, wire
 from proof.claims import Claims, Gap, Predecessor, TimeClaim
 from proof.cose import object_hash
 from proof.descriptor import Descriptor, InstrumentDescriptor, QuantityDescriptor
@@ -52,8 +52,31 @@ class Device:
     proofs: dict[tuple[bytes, int], bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.signer = SeedSigner(self.seed.to_bytes(32, "big"), "sim")
-        self.id = device_id(self.signer.public_key)
+        self.turns, self.id = 0, ""
+        self.signer = self.key(0)
+        self.id = self.signer.device
+
+    def key(self, number: int) -> SeedSigner:
+        """Its first key, or the one after `number` rotations."""
+        return SeedSigner(number.to_bytes(8, "big") + self.seed.to_bytes(24, "big"), "sim", self.id)
+
+    def commitment(self, number: int) -> bytes:
+        return rotation.commitment(self.key(number).public_key)
+
+    def turn(
+        self, old: SeedSigner | None = None, new: SeedSigner | None = None, next_hash: bytes | None = None
+    ) -> bytes:
+        """The rotation object that the next proof may carry."""
+        old, new = old or self.key(self.turns), new or self.key(self.turns + 1)
+        next_hash = next_hash or self.commitment(self.turns + 2)
+        return rotation.sign(self.log, self.seq + 1, old, new, next_hash, NOW_S)
+
+    def rotate(self, **changes: object) -> bytes:
+        """The next proof, which carries a rotation; what follows is signed by the new key."""
+        turn = self.turn()
+        self.turns += 1
+        self.signer = self.key(self.turns)
+        return self.seal(rotation=turn, **changes)  # type: ignore[arg-type]
 
     def claims(self, **changes: object) -> Claims:
         parts = descriptor()
@@ -81,9 +104,9 @@ class Device:
         self.proofs[self.log, self.seq] = data
         return data
 
-    def other(self, **changes: object) -> bytes:
+    def other(self, signer: SeedSigner | None = None, **changes: object) -> bytes:
         """Another proof in the place of the next one; nothing follows it."""
-        return sealing.seal(self.claims(**changes), readings(2), self.signer)
+        return sealing.seal(self.claims(**changes), readings(2), signer or self.signer)
 
     def start_log(self, log: bytes, named: bytes | None, reason: str = "store lost") -> None:
         self.prev = Predecessor(named, None, reason) if named else None
@@ -131,7 +154,7 @@ class Gateway:
     def enrol(self, device: Device, claim: JoinClaim | None = None, simulated: bool = True) -> list[Outbound]:
         claim = claim or self.claim()
         request = joining.sign_enrolment(
-            claim, descriptor(simulated), bytes(32), device.signer, int(self.now_s)
+            claim, descriptor(simulated), device.commitment(1), device.signer, int(self.now_s)
         )
         return self.service.take([Inbound(wire.topic(NETWORK, device.id, "enrol"), request)])
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from proof import beacon, sealing
+from proof import beacon, rotation, sealing
 from proof.beacon import Beacon
 from proof.chain import Head
 from proof.claims import Claims, Gap, TimeClaim
 from proof.descriptor import Descriptor, InstrumentDescriptor, QuantityDescriptor
 from proof.joining import JoinClaim, Kind, Membership
 from proof.keys import SeedSigner, device_id
+from proof.rotation import DeviceKey, commitment
 from proof.senml import Measured, Reading
 from proof.verify import DeviceRecord
 
@@ -25,7 +26,8 @@ NETWORK = "moor"
 LOG = bytes.fromhex("a1b2c3d4e5f60718")
 
 DEVICE = SeedSigner(bytes(range(32)), "sim")
-NEXT_KEY = SeedSigner(bytes(range(32, 64)), "sim")
+NEXT_KEY = SeedSigner(bytes(range(32, 64)), "sim", DEVICE.device)
+AFTER_NEXT_KEY = SeedSigner(bytes(range(160, 192)), "sim", DEVICE.device)
 STRANGER = SeedSigner(bytes(range(64, 96)), "sim")
 GATEWAY = SeedSigner(bytes(range(96, 128)), "file")
 DEVICE_ID, STRANGER_ID = device_id(DEVICE.public_key), device_id(STRANGER.public_key)
@@ -121,9 +123,17 @@ def following(before: bytes, *readings: Reading, **changes: Any) -> bytes:
     )
 
 
+def turn(seq: int = 1, log: bytes = LOG, old: SeedSigner = DEVICE, new: SeedSigner = NEXT_KEY) -> bytes:
+    """The rotation object for proof `seq` of `log`."""
+    return rotation.sign(log, seq, old, new, rotation.commitment(AFTER_NEXT_KEY.public_key), NOW_S)
+
+
 def heartbeat(before: bytes) -> bytes:
     """The empty proof after `before` (§3.7)."""
     return sealing.seal(sealing.parse(following(before)).claims, (), DEVICE)
+
+
+FIRST_KEY = DeviceKey(DEVICE.public_key, commitment(NEXT_KEY.public_key))
 
 
 @dataclass
@@ -133,8 +143,9 @@ class World:
     network: str = NETWORK
     kind: Kind = "test"
     members: dict[str, DeviceRecord] = field(
-        default_factory=lambda: {DEVICE_ID: DeviceRecord(DEVICE_ID, DEVICE.public_key)}
+        default_factory=lambda: {DEVICE_ID: DeviceRecord(DEVICE_ID, FIRST_KEY)}
     )
+    turns: dict[tuple[bytes, int], DeviceKey] = field(default_factory=dict)
     hashes: dict[tuple[str, bytes, int], bytes] = field(default_factory=dict)
     declared: tuple[Gap, ...] = ()
     beacons: dict[bytes, Beacon] = field(default_factory=lambda: {BEACON.hash: BEACON})
@@ -143,6 +154,10 @@ class World:
 
     def device(self, device: str) -> DeviceRecord | None:
         return self.members.get(device)
+
+    def key(self, device: str, log: bytes, seq: int) -> DeviceKey:
+        before = [key for (in_log, at), key in self.turns.items() if in_log == log and at <= seq]
+        return before[-1] if before else FIRST_KEY if log == LOG else self.members[device].key
 
     def hash_at(self, device: str, log: bytes, seq: int) -> bytes | None:
         return self.hashes.get((device, log, seq))
@@ -169,4 +184,8 @@ class World:
         opened = sealing.parse(data)
         now = opened.claims
         self.hashes[DEVICE_ID, now.log, now.seq] = opened.hash
+        if now.rotation is not None:
+            key = rotation.succeed(rotation.parse(now.rotation), self.members[DEVICE_ID].key)
+            self.turns[now.log, now.seq] = key
+            self.change(key=key)
         return self.change(head=Head(now.log, now.seq, opened.hash), bootcount=now.bootcount)

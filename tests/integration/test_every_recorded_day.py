@@ -26,6 +26,7 @@ from proof.chain import Head
 from proof.claims import Lost
 from proof.keys import public_key_of
 from proof.reasons import Reason
+from proof.rotation import DeviceKey
 from proof.sealing import Proof
 from proof.verify import DeviceRecord
 from tests.conftest import wait_until
@@ -54,7 +55,7 @@ class Day:
 
 def accepted(proofs: list[Proof], device: str) -> list[Proof]:
     """What a verifier that knows only the device's key accepts; each proof travels as its message."""
-    record = DeviceRecord(device, public_key_of(device))
+    record = DeviceRecord(device, DeviceKey(public_key_of(device)))
     known = Known(network=NETWORK, members={device: record}, beacons={}, descriptors={})
     passed = []
     for proof in proofs:

@@ -15,14 +15,16 @@ from proof.keys import SeedSigner, key_id
 from tests.proof_samples import (
     DEVICE,
     LOG,
+    NEXT_KEY,
     STRANGER,
     STRANGER_ID,
     claims,
     following,
     proof,
     reading,
+    turn,
 )
-from tests.vectors.make_good import ONE_READING, WITH_DESCRIPTOR, Vector
+from tests.vectors.make_good import BY_THE_NEW_KEY, ONE_READING, WITH_DESCRIPTOR, WITH_ROTATION, Vector
 
 FIRST = WITH_DESCRIPTOR
 PARTS = cose.parse(FIRST, Typ.PROOF)
@@ -140,7 +142,7 @@ def headers() -> Iterator[Vector]:
     )
     for typ in Typ:
         if typ is not Typ.PROOF:
-            name = typ.value.removeprefix("application/fieldproof-").removesuffix("+cose")
+            name = typ.value.removeprefix("application/fieldproof-").removesuffix("+cose").replace("-", "_")
             yield bad(
                 f"typ_{name}",
                 f"a proof that calls itself a {name}",
@@ -179,7 +181,9 @@ def claim_sets() -> Iterator[Vector]:
     )
     yield bad("seq_true", "true is not the number 1", with_claims({-70002: True}), "malformed")
     yield bad("log_of_seven_bytes", "a log's name has 8 bytes", with_claims({-70001: bytes(7)}), "malformed")
-    yield bad("claim_unknown", "a claim this version does not know", with_claims({-70008: 0}), "malformed")
+    yield bad("claim_unknown", "a claim this version does not know", with_claims({-70009: 0}), "malformed")
+    yield bad("rotation_not_bytes", "a map where the object belongs", with_claims({-70008: {}}), "malformed")
+    yield bad("rotation_too_large", "more than 2,048 bytes", with_claims({-70008: bytes(2049)}), "too_large")
     yield bad("claim_missing_time", "no time claim", with_claims({-70004: None}), "malformed")
     yield bad("nonce_short", "eat_nonce is no hash", with_claims({10: bytes(8)}), "malformed")
     yield bad(
@@ -238,5 +242,73 @@ def chains() -> Iterator[Vector]:
     )
 
 
+def rotations() -> Iterator[Vector]:
+    def second(data: bytes, signer: SeedSigner = NEXT_KEY) -> bytes:
+        return following(FIRST, reading(1), rotation=data, signer=signer)
+
+    outer = cose.parse(turn(2), Typ.ROTATION)
+    inner = cose.parse(outer.payload, Typ.NEW_KEY)
+    other_device = SeedSigner(bytes(range(32)), "sim", STRANGER_ID)
+    wrong = (
+        ("by_a_thief_of_the_key", "to a key nobody committed to", turn(2, new=STRANGER), STRANGER),
+        ("by_a_thief_of_the_next_key", "the key in force did not sign", turn(2, old=NEXT_KEY), NEXT_KEY),
+        ("of_another_seq", "made for the third proof", turn(3), NEXT_KEY),
+        ("of_another_log", "made for another log", turn(2, log=bytes(8)), NEXT_KEY),
+        ("of_another_device", "names another device", turn(2, old=other_device), NEXT_KEY),
+        ("inner_flipped", "one bit of the new key's signature", flipped(turn(2), inner.signature), NEXT_KEY),
+        ("outer_flipped", "one bit of the old key's signature", flipped(turn(2), outer.signature), NEXT_KEY),
+        ("inner_alone", "what the new key signed, and no more", outer.payload, NEXT_KEY),
+        ("empty", "no object at all", b"", NEXT_KEY),
+    )
+    for name, shows, data, signer in wrong:
+        yield bad(
+            f"rotation_{name}", shows, second(data, signer), "bad_rotation", AFTER_FIRST, signer.public_key
+        )
+    yield bad(
+        "rotation_signed_by_the_old_key",
+        "the proof that carries it is the new key's",
+        second(turn(2), DEVICE),
+        "bad_key",
+        AFTER_FIRST,
+    )
+    turned = {"after": ["proof_with_descriptor", "proof_with_rotation"]}
+    yield bad(
+        "rotated_out_next_proof",
+        "the old key goes on after the rotation",
+        following(WITH_ROTATION, reading(2)),
+        "bad_key",
+        turned,
+    )
+    yield bad(
+        "rotated_out_new_log",
+        "the old key opens a log",
+        proof(log=bytes(8), prev=Predecessor(LOG, None, "store lost")),
+        "bad_key",
+        turned,
+    )
+    yield bad(
+        "rotated_out_equivocation",
+        "the old key forks what lies before the rotation: evidence, and no suspension",
+        proof(reading(9)),
+        "equivocation",
+        turned,
+    )
+    yield bad(
+        "rotated_out_is_known",
+        "the old key's proof before the rotation, again",
+        FIRST,
+        "duplicate",
+        turned,
+    )
+    yield bad(
+        "new_key_not_known_yet",
+        "the rotation did not arrive",
+        BY_THE_NEW_KEY,
+        "bad_key",
+        AFTER_FIRST,
+        NEXT_KEY.public_key,
+    )
+
+
 def vectors() -> Iterator[Vector]:
-    yield from (*frames(), *headers(), *claim_sets(), *chains())
+    yield from (*frames(), *headers(), *claim_sets(), *chains(), *rotations())

@@ -9,6 +9,7 @@ from typing import Any
 
 from proof import beacon, bundle, cbor, cose, joining, receipt, sealing, wire
 from proof.claims import Gap, Location, Lost, Predecessor
+from proof.keys import SeedSigner
 from proof.receipt import ProofVerdict, Receipt
 from proof.senml import Measured, Reading
 from tests.proof_samples import (
@@ -29,6 +30,7 @@ from tests.proof_samples import (
     heartbeat,
     proof,
     reading,
+    turn,
 )
 
 
@@ -94,6 +96,9 @@ EVERYTHING = proof(
     location=Location(Decimal("56.96"), Decimal("-2.21"), 54, 1000),
     freshness=(BEACON.hash, bytes(range(16, 32))),
 )
+TURN = turn(2)
+WITH_ROTATION = following(WITH_DESCRIPTOR, reading(1), rotation=TURN, signer=NEXT_KEY)
+BY_THE_NEW_KEY = following(WITH_ROTATION, reading(2), signer=NEXT_KEY)
 CHAIN = (WITH_DESCRIPTOR, ONE_READING, SIXTY_READINGS, HEARTBEAT, GAP_AND_LOSS)
 CHAIN_NAMES = (
     "proof_with_descriptor",
@@ -120,6 +125,12 @@ LAST_RECEIPT = receipt_of(8, cose.object_hash(GAP_AND_LOSS))
 BUNDLE = b"".join(bundle.write(DEVICE_ID, NETWORK, (JOINED, BEACON_BYTES, *CHAIN, LAST_RECEIPT)))
 
 
+TURNED = (WITH_DESCRIPTOR, WITH_ROTATION, BY_THE_NEW_KEY)
+TURNED_RECEIPT = receipt_of(3, cose.object_hash(BY_THE_NEW_KEY))
+TURNED_BUNDLE = b"".join(bundle.write(DEVICE_ID, NETWORK, (JOINED, BEACON_BYTES, *TURNED, TURNED_RECEIPT)))
+LATER_BUNDLE = b"".join(bundle.write(DEVICE_ID, NETWORK, (JOINED, TURN, BY_THE_NEW_KEY)))
+
+
 def readings_json(data: bytes) -> list[dict[str, Any]]:
     """The readings a verifier finds; exact numbers as texts."""
     return [
@@ -135,7 +146,12 @@ def readings_json(data: bytes) -> list[dict[str, Any]]:
 
 
 def proof_vector(
-    name: str, shows: str, data: bytes, after: tuple[str, ...] = (), notes: tuple[str, ...] = ()
+    name: str,
+    shows: str,
+    data: bytes,
+    after: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+    signer: SeedSigner = DEVICE,
 ) -> Vector:
     opened = sealing.parse(data)
     extra = {
@@ -146,7 +162,7 @@ def proof_vector(
         "hash": opened.hash.hex(),
         "readings": readings_json(data),
     }
-    return Vector(name, "proof", shows, data, extra=extra)
+    return Vector(name, "proof", shows, data, extra=extra, signer=signer.public_key)
 
 
 def of_gateway(name: str, kind: str, shows: str, data: bytes) -> Vector:
@@ -182,6 +198,24 @@ def vectors() -> list[Vector]:
             (),
             ("quality_range", "quality_late"),
         ),
+        proof_vector(
+            "proof_with_rotation", "the new key takes effect with it", WITH_ROTATION, (one,), signer=NEXT_KEY
+        ),
+        proof_vector(
+            "proof_by_the_new_key",
+            "what follows is signed by it",
+            BY_THE_NEW_KEY,
+            (one, "proof_with_rotation"),
+            signer=NEXT_KEY,
+        ),
+        Vector("rotation", "rotation", "the old key signs what the new key signed", TURN),
+        Vector(
+            "new_key",
+            "new-key",
+            "the inner object of the rotation",
+            cose.parse(TURN, cose.Typ.ROTATION).payload,
+            signer=NEXT_KEY.public_key,
+        ),
         packed(
             "proof_on_the_wire", "with the preset dictionary", wire.deflate(SIXTY_READINGS), "zlib+dictionary"
         ),
@@ -198,4 +232,6 @@ def vectors() -> list[Vector]:
         of_gateway("membership", "membership", "what a device trusts follows from it", JOINED),
         Vector("claim", "claim", "made by the gateway's operator for one device", CLAIM.to_text().encode()),
         Vector("bundle", "bundle", "membership, beacon, five proofs and the receipt that dates them", BUNDLE),
+        Vector("bundle_with_rotation", "bundle", "the key changes with the second proof", TURNED_BUNDLE),
+        Vector("bundle_behind_a_rotation", "bundle", "the rotation stands before the proofs", LATER_BUNDLE),
     ]

@@ -11,6 +11,7 @@ from proof import bundle, chain, joining
 from proof.claims import Gap
 from proof.joining import Membership
 from proof.reasons import Reason, Refused
+from proof.rotation import DeviceKey
 from proof.sealing import parse
 from proof.verify import DeviceRecord, decide
 from tests.gateway_parts import GATEWAY, NETWORK, NOW_S, Device
@@ -35,8 +36,15 @@ def test_a_first_log_may_begin_with_a_declared_gap():
     assert chain.place(device.claims(), bytes(32), None, 0, None).reason is Reason.HELD
 
 
+KEY = DeviceKey(Device().signer.public_key)
+
+
+def verdict(proof, known) -> Reason:
+    return decide(proof, known.device(proof.claims.device), KEY, known).reason
+
+
 def known(device, good_until) -> Any:
-    record = DeviceRecord(device.id, device.signer.public_key, good_until=good_until)
+    record = DeviceRecord(device.id, KEY, good_until=good_until)
     return SimpleNamespace(
         network=NETWORK, kind="test", device=lambda _: record, hash_at=lambda *_: None, gaps=lambda *_: ()
     )
@@ -45,9 +53,9 @@ def known(device, good_until) -> Any:
 def test_revocation_names_one_log_and_logs_have_no_order():
     device = Device(log=b"aaaaaaaa")
     proof = parse(device.seal())
-    assert decide(proof, known(device, (b"aaaaaaaa", 1))).reason is Reason.ACCEPTED
+    assert verdict(proof, known(device, (b"aaaaaaaa", 1))) is Reason.ACCEPTED
     for other in (b"zzzzzzzz", b"00000000"):
-        assert decide(proof, known(device, (other, 9))).reason is Reason.REVOKED
+        assert verdict(proof, known(device, (other, 9))) is Reason.REVOKED
 
 
 def test_a_bundle_with_proofs_between_a_gap_and_its_declaration_is_whole():
