@@ -13,7 +13,7 @@ from gateway import enrolment
 from gateway.enrolment import Admission, Network, StoredClaim
 from proof import joining, receipt, wire
 from proof.joining import Enrolment, JoinClaim, Membership
-from proof.keys import SeedSigner
+from proof.keys import SeedSigner, device_id
 from proof.receipt import ProofVerdict, Receipt
 from tests.conftest import wait_until
 
@@ -112,6 +112,9 @@ class Rules:
 
     def membership(self, device: str) -> bytes | None:
         return self.members.get(device)
+
+    def has_key(self, device: str, public_key: bytes) -> bool:
+        return device == device_id(public_key)
 
     def is_revoked(self, device: str) -> bool:
         return False

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import zlib
@@ -39,8 +40,11 @@ def signed_objects(entry: dict[str, Any], index: dict[str, Any]) -> list[tuple[s
 
 
 def bundled(name: str, data: bytes, index: dict[str, Any]) -> Iterator[tuple[str, bytes, bytes]]:
-    """The objects of a bundle, a CBOR sequence of byte strings; the issuer (claim 1) names the key."""
-    keys = {"proof": index["device_key"]}
+    """The objects of a bundle, a CBOR sequence of byte strings; the kid (header 4) tells which key it is."""
+    keys = {
+        hashlib.sha256(bytes.fromhex(index[name])).digest()[:8]: bytes.fromhex(index[name])
+        for name in ("device_key", "next_key", "gateway_key")
+    }
     objects = []
     stream = memoryview(data)
     while stream:
@@ -49,8 +53,7 @@ def bundled(name: str, data: bytes, index: dict[str, Any]) -> Iterator[tuple[str
         objects.append(item)
     for number, item in enumerate(objects[1:], start=1):
         header = cbor2.loads(cbor2.loads(item).value[0])
-        kind = header[16].removeprefix("application/fieldproof-").removesuffix("+cose")
-        yield f"{name} object {number}", item, bytes.fromhex(keys.get(kind, index["gateway_key"]))
+        yield f"{name} object {number}", item, keys[header[4]]
 
 
 def verifies(data: bytes, public_key: bytes) -> bool:

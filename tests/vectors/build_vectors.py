@@ -53,6 +53,7 @@ def index(vectors: list[Vector], about: str) -> bytes:
         "network_kind": "test",
         "device": samples.DEVICE_ID,
         "device_key": samples.DEVICE.public_key.hex(),
+        "next_key": samples.NEXT_KEY.public_key.hex(),
         "gateway_key": samples.GATEWAY.public_key.hex(),
         "claim_secret": samples.CLAIM.secret.hex(),
         "beacons": ["beacon"],
