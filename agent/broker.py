@@ -1,7 +1,9 @@
 """The broker's address, its TLS context, and what its failures mean to an operator.
 
 - `mqtts://host[:8883]` is the default; `mqtt://host[:1883]` (no TLS) only where `mqtt.allow_plain` is true.
-- TLS 1.2 or newer, host name checked, against the system's authorities or `mqtt.ca_file`.
+- TLS 1.2 or newer, host name checked, against `mqtt.ca_file`; else the authority in the claim, for the
+  claim's broker only; else the system's.
+- Nothing falls back to a connection without TLS.
 - Files of the configuration are read once, when the connection is set up; a wrong one is a `FixConfig`.
 """
 
@@ -9,13 +11,13 @@ from __future__ import annotations
 
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from agent.errors import FixConfig
 from agent.settings import MqttSettings
+from agent.tls import TlsSocket, meaning
 
 _PORTS = {"mqtts": 8883, "mqtt": 1883}
 _MAX_URL_CHARS, _MAX_PASSWORD_BYTES = 256, 65_535
@@ -23,13 +25,23 @@ _MAX_URL_CHARS, _MAX_PASSWORD_BYTES = 256, 65_535
 
 @dataclass(frozen=True, slots=True)
 class Broker:
+    """`ca` is the authority that came with the claim, in DER; empty if there was none."""
+
     host: str
     port: int
     tls: bool
     settings: MqttSettings
+    ca: bytes = field(default=b"", repr=False)
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
+
+
+def broker_of(settings: MqttSettings, claim_url: str, claim_ca: bytes) -> Broker:
+    """The broker of the configuration, else of the claim; raises `FixConfig`."""
+    if settings.broker_url:
+        return parse_broker_url(settings.broker_url, settings)
+    return replace(parse_broker_url(claim_url, settings), ca=claim_ca)
 
 
 def parse_broker_url(url: str, settings: MqttSettings) -> Broker:
@@ -61,12 +73,21 @@ def tls_context(broker: Broker) -> ssl.SSLContext | None:
     if not broker.tls:
         return None
     settings = broker.settings
+    claim_ca = None if settings.ca_file else broker.ca or None
     try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
+        context = ssl.create_default_context(cafile=settings.ca_file, cadata=claim_ca)
     except (OSError, ssl.SSLError) as error:
+        if claim_ca:
+            raise FixConfig(
+                "The certificate authority in the claim is no certificate. Ask the operator for a new claim."
+            ) from None
         raise _unusable("mqtt.ca_file", settings.ca_file, error) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = _ClosingSocket
+    context.sslsocket_class = TlsSocket
+    if settings.key_file is not None and settings.cert_file is None:
+        raise FixConfig(
+            "mqtt.key_file is set without mqtt.cert_file, the certificate it belongs to. Set both."
+        )
     if settings.cert_file is not None:
         try:
             # An encrypted key must not ask for its password on a daemon's terminal.
@@ -90,10 +111,12 @@ def password(settings: MqttSettings) -> str | None:
 def why_unreachable(error: OSError, broker: Broker) -> str:
     """The sentence for a connection that did not come about."""
     match error:
-        case ssl.SSLCertVerificationError():
-            what = f"its certificate is not trusted: {error.verify_message}. Check mqtt.ca_file and the clock"
         case ssl.SSLError():
-            what = f"TLS failed: {getattr(error, 'reason', None) or error}. Is this the TLS port?"
+            what = meaning(error)
+        case ConnectionResetError() if broker.tls:
+            what = "it hung up. Is this the TLS port?"
+        case TimeoutError() if broker.tls:
+            what = "no answer. Check the network and the firewall, and that this is the TLS port"
         case socket.gaierror():
             what = f"the name has no address: {error.strerror}. Check the network and mqtt.broker_url"
         case ConnectionRefusedError():
@@ -108,14 +131,3 @@ def why_unreachable(error: OSError, broker: Broker) -> str:
 def _unusable(key: str, path: Path | None, error: Exception) -> FixConfig:
     why = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
     return FixConfig(f"{key}: {path} cannot be used: {why}. Correct the file or the setting.")
-
-
-class _ClosingSocket(ssl.SSLSocket):
-    """Closes itself when the handshake fails: paho drops it there without closing."""
-
-    def do_handshake(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            super().do_handshake(*args, **kwargs)
-        except BaseException:  # whatever it is: tidy up and raise it again
-            self.close()
-            raise

@@ -1,6 +1,6 @@
 """What a device trusts: the membership it joined with, kept beside its journal.
 
-- On disk: JSON {v, broker_url, gateway_keys, membership}; keys and the signed membership in base64.
+- On disk: JSON {v, broker_url, broker_ca, gateway_keys, membership}; what is binary in base64.
 - `gateway_keys` are those of the claim the owner typed in: they, not the file, decide whether the
   membership's signature is good. Loading verifies it again every time (§8.3).
 - Written whole or not at all: temporary file, fsync, rename, fsync of the folder; mode 0600.
@@ -33,12 +33,14 @@ class FixMembership(HardStop):
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """`gateway_keys` are pinned from the claim; `membership_bytes` are the signed ones."""
+    """`gateway_keys` are pinned from the claim, and so is `broker_ca` (DER; empty: none came with it);
+    `membership_bytes` are the signed ones."""
 
     broker_url: str
     gateway_keys: tuple[bytes, ...]
     membership_bytes: bytes
     membership: Membership
+    broker_ca: bytes = b""
 
 
 def save(path: Path, joined: Joined) -> None:
@@ -46,6 +48,7 @@ def save(path: Path, joined: Joined) -> None:
     record = {
         "v": VERSION,
         "broker_url": joined.broker_url,
+        "broker_ca": base64.b64encode(joined.broker_ca).decode(),
         "gateway_keys": [base64.b64encode(key).decode() for key in joined.gateway_keys],
         "membership": base64.b64encode(joined.membership_bytes).decode(),
     }
@@ -81,7 +84,7 @@ def load(path: Path, device: str, now_s: int) -> Joined:
         raise FixMembership(
             f"The membership {path} cannot be read: {error.strerror}. Run this as its owner."
         ) from None
-    broker_url, gateway_keys, signed = _parse(path, data)
+    broker_url, broker_ca, gateway_keys, signed = _parse(path, data)
     try:
         membership = joining.open_membership(signed, gateway_keys, device)
     except Refused as refused:
@@ -93,17 +96,18 @@ def load(path: Path, device: str, now_s: int) -> Joined:
             f"The membership in {membership.network} has expired. Ask its operator for a new claim, "
             "then run `fieldproof-provision join CLAIM`."
         )
-    return Joined(broker_url, gateway_keys, signed, membership)
+    return Joined(broker_url, gateway_keys, signed, membership, broker_ca)
 
 
-def _parse(path: Path, data: bytes) -> tuple[str, tuple[bytes, ...], bytes]:
+def _parse(path: Path, data: bytes) -> tuple[str, bytes, tuple[bytes, ...], bytes]:
     try:
         record: Any = json.loads(data) if len(data) <= MAX_BYTES else None
         match record:
             case {"v": 1, "broker_url": str(url), "gateway_keys": [*texts], "membership": str(signed)}:
                 keys = tuple(base64.b64decode(text, validate=True) for text in texts)
+                broker_ca = base64.b64decode(record.get("broker_ca", ""), validate=True)
                 if keys and all(len(key) == PUBLIC_KEY_BYTES for key in keys):
-                    return url, keys, base64.b64decode(signed, validate=True)
+                    return url, broker_ca, keys, base64.b64decode(signed, validate=True)
     except (ValueError, TypeError, RecursionError):
         pass
     raise FixMembership(f"The membership {path} is damaged: it is not what `join` wrote. {_AGAIN}")

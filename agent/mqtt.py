@@ -33,6 +33,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from agent.broker import Broker, password, tls_context, why_unreachable
 from agent.errors import TryAgain
 from agent.mqtt_events import Connected, Delivered, Disconnected, Event, Message, Refused, Subscribed
+from agent.tls import TlsSocket
 from proof.wire import CONTENT_TYPE, MAX_MESSAGE_BYTES
 
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
@@ -71,6 +72,7 @@ class Link:
         self._client: Client | None = None  # between CONNACK and the end of the connection
         self._end: Refused | Disconnected | None = None
         self._waker: socket.socket | None = None
+        self._socket: object = None
         self._subscribing: dict[int, tuple[str, ...]] = {}
 
     @property
@@ -173,6 +175,7 @@ class Link:
             client.connect(self._broker.host, self._broker.port, self._broker.settings.keepalive_s)
         except OSError as error:
             return Refused(why_unreachable(error, self._broker))
+        self._socket = client.socket()
         waker, wakened = socket.socketpair()
         with waker, wakened:
             waker.setblocking(False)
@@ -180,7 +183,7 @@ class Link:
             try:
                 self._pump(client, wakened)
             finally:
-                self._waker = None
+                self._waker = self._socket = None
                 if (left := client.socket()) is not None:
                     left.close()
         return self._end or Refused(f"The connection to {self._broker} ended without a reason.")
@@ -226,8 +229,8 @@ class Link:
         client.on_message = self._on_message
         if self._tls is not None:
             client.tls_set_context(self._tls)
-        if settings.username:
-            client.username_pw_set(settings.username, self._password)
+        if settings.username or self._password is not None:
+            client.username_pw_set(settings.username or self._client_id, self._password)
         if self._will is not None:
             client.will_set(*self._will, qos=_QOS, retain=True)
         return client
@@ -248,7 +251,10 @@ class Link:
     ) -> None:
         if self._end is not None:
             return
-        if self._client is not None:
+        failure = self._socket.failure if isinstance(self._socket, TlsSocket) else None
+        if failure is not None and self._client is None:
+            self._end = Refused(why_unreachable(failure, self._broker))
+        elif self._client is not None:
             self._client = None
             if flags.is_disconnect_packet_from_server:
                 why = f"The broker {self._broker} ended the connection: {reason.getName()}."

@@ -23,7 +23,7 @@ from pathlib import Path
 import structlog
 
 from agent import __version__, export, papers, status
-from agent.broker import parse_broker_url, password, tls_context
+from agent.broker import broker_of, password, tls_context
 from agent.buses import Buses, split
 from agent.calibration import Calibrator, Humidities, certificates_of
 from agent.clock import AidedClock, Clock, TellsTime
@@ -72,7 +72,7 @@ class Node:
         self.joined = joined
         self._identities: dict[str, Identity] = {}
         self._news: list[str] = []
-        broker = parse_broker_url(settings.mqtt.broker_url or joined.broker_url, settings.mqtt)
+        broker = broker_of(settings.mqtt, joined.broker_url, joined.broker_ca)
         self._instruments = {i.name: build_instrument(i, buses, clock) for i in settings.instrument}
         aided.tellers = tuple(i.utc for i in self._instruments.values() if isinstance(i, TellsTime))
         self._certificates = certificates_of(settings, self._instruments)

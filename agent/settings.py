@@ -93,7 +93,8 @@ class JournalSettings:
 @dataclass(frozen=True, slots=True)
 class MqttSettings:
     """`broker_url` is `mqtts://host:port`; empty means the one of the claim. `mqtt://` (no TLS) is used
-    only where `allow_plain` is true."""
+    only where `allow_plain` is true. `ca_file` takes the place of the claim's and the system's authorities.
+    `username` is the device's id where only a password is given."""
 
     __pydantic_config__ = _STRICT
     broker_url: str = ""

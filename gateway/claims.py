@@ -31,12 +31,22 @@ class NewClaim:
 
 
 def make(
-    settings: Settings, signer: Signer, store: Store, owner: str, expires_s: int, count: int
+    settings: Settings,
+    signer: Signer,
+    store: Store,
+    owner: str,
+    expires_s: int,
+    count: int = 1,
+    broker_ca: bytes = b"",
 ) -> list[NewClaim]:
     """`count` claims for `owner`, known to the ledger; raises `FixInput`."""
-    claims = [_new(settings, signer, expires_s) for _ in range(count)]
-    if len(claims[0].to_text()) > MAX_CLAIM_CHARS:
-        raise FixInput(f"The broker's URL in {CONFIG} is too long for a claim.")
+    claims = [_new(settings, signer, expires_s, broker_ca) for _ in range(count)]
+    if (length := len(claims[0].to_text())) > MAX_CLAIM_CHARS:
+        raise FixInput(
+            f"A claim has at most {MAX_CLAIM_CHARS} characters, this one would have {length}. Use an "
+            f"authority with an EC key (ca_file in {CONFIG}), or make the claim with --no-ca and give its "
+            "owner that file (mqtt.ca_file)."
+        )
     register = Register(store)
     with store.transaction():
         for claim in claims:
@@ -69,7 +79,7 @@ def withdraw(claim_id: str, store: Store) -> None:
         register.withdraw_claim(key)
 
 
-def _new(settings: Settings, signer: Signer, expires_s: int) -> JoinClaim:
+def _new(settings: Settings, signer: Signer, expires_s: int, broker_ca: bytes) -> JoinClaim:
     return JoinClaim(
         network=settings.network,
         kind=settings.kind,
@@ -78,4 +88,5 @@ def _new(settings: Settings, signer: Signer, expires_s: int) -> JoinClaim:
         claim_id=secrets.token_bytes(CLAIM_ID_BYTES),
         secret=secrets.token_bytes(SECRET_BYTES),
         expires_s=expires_s,
+        broker_ca=broker_ca,
     )

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from gateway import cli_claims, cli_devices, cli_evidence, folder
+from gateway import cli_broker, cli_claims, cli_devices, cli_evidence, folder, tls
 from gateway.cli_parts import Dir, Json, doorway, opened, say
 from gateway.enrolment import Network
 from gateway.errors import FixInput, TryAgain
@@ -52,11 +52,31 @@ def init(
         str, typer.Option(help="mqtt://HOST[:PORT] or mqtts://HOST[:PORT]; stands in every claim.")
     ],
     kind: Annotated[str, typer.Option(help="live, or test, which admits simulated devices.")] = "test",
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(help="Authority of the broker's certificate, for claims too; else the system's."),
+    ] = None,
+    cert_file: Annotated[Path | None, typer.Option(help="The gateway's own certificate.")] = None,
+    key_file: Annotated[Path | None, typer.Option(help="Its key, if it is not in the same file.")] = None,
+    username: Annotated[str, typer.Option(help="The gateway's name at the broker.")] = "",
+    allow_plain: Annotated[bool, typer.Option("--allow-plain", help="mqtt:// beyond this machine.")] = False,
     as_json: Json = False,
 ) -> None:
     """Make a new gateway: key, settings, ledger. Refuses a folder that holds one."""
     with doorway(as_json):
-        signer = folder.create(directory, Settings(network, kind, broker))  # type: ignore[arg-type] # checked there
+        settings = Settings(
+            network,
+            kind,  # type: ignore[arg-type] # checked by the next line
+            broker,
+            username=username,
+            ca_file=_absolute(ca_file),
+            cert_file=_absolute(cert_file),
+            key_file=_absolute(key_file),
+            allow_plain=allow_plain,
+        )
+        folder.check(settings)
+        tls.context(settings)
+        signer = folder.create(directory, settings)
         gateway = device_id(signer.public_key)
         Store.create(directory / folder.LEDGER, network, kind, gateway).close()
         say(
@@ -98,13 +118,20 @@ def listen(
         service = Service(ledger, register, network, signer, time.time, os.urandom)
         filters = [f"fieldproof/1/{settings.network}/+/{leaf}" for leaf in ("proof", "enrol")]
         client_id = f"fieldproof-gateway-{multibase_part(device_id(signer.public_key))}"
-        link = Link(settings.endpoint(), client_id, filters, settings.username, settings.password)
+        host, port, _tls = settings.endpoint()
+        link = Link(
+            (host, port), client_id, filters, settings.username, settings.password, tls.context(settings)
+        )
         run_listener(service, link, stop, settings.beacon_period_s)
 
 
-for commands in (cli_devices.app, cli_evidence.app):
+for commands in (cli_broker.app, cli_devices.app, cli_evidence.app):
     app.add_typer(commands)
 app.add_typer(cli_claims.app, name="claim")
+
+
+def _absolute(path: Path | None) -> str:
+    return str(path.absolute()) if path is not None else ""
 
 
 @contextmanager
@@ -123,8 +150,8 @@ def _broker(settings: Settings, wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    host, port, tls = settings.endpoint()
-    if host not in ("127.0.0.1", "localhost") or tls:
+    host, port, with_tls = settings.endpoint()
+    if host not in ("127.0.0.1", "localhost") or with_tls:
         raise FixInput(
             f"The embedded broker serves mqtt://127.0.0.1 only, the settings say {settings.broker}."
         )

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from gateway import claims, qr, report
+from gateway import claims, qr, report, tls
 from gateway.claims import NewClaim
 from gateway.cli_parts import Dir, Json, doorway, opened, say
 from gateway.errors import FixInput
@@ -37,6 +37,9 @@ def new(
     png: Annotated[
         Path | None, typer.Option("--png", help="Write the QR code to this new file.", dir_okay=False)
     ] = None,
+    ca: Annotated[
+        bool, typer.Option("--ca/--no-ca", help="Whether the broker's authority (ca_file) is in it.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Print new claims, one per line. Who has one can join: treat it like a password."""
@@ -47,7 +50,8 @@ def new(
             raise FixInput(f"{png} is there already: choose another name; no claim was made.")
         with opened(directory) as (settings, signer, store):
             expires_s = int(time.time() + valid_for_h * 3600)
-            made = claims.make(settings, signer, store, owner, expires_s, count)
+            broker_ca = tls.authority(settings) if ca else b""
+            made = claims.make(settings, signer, store, owner, expires_s, count, broker_ca)
         if png is not None:
             _write_new(png, made[0])
         on_terminal = sys.stdout.isatty()

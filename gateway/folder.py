@@ -4,10 +4,14 @@
   linked into place, so that it is there whole or not at all and never overwrites another.
 - A folder that holds any of the three files is never initialised again: no second identity over a first.
 - A key that others may read, or of the wrong size, is refused; so are unknown settings.
+- The broker is reached by TLS; without (`mqtt://`) only on this machine or where `allow_plain` is true.
+- Paths in the settings are relative to the folder.
 """
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import os
 import tomllib
 from collections.abc import Callable
@@ -25,11 +29,16 @@ KEY, CONFIG, LEDGER = "gateway.key", "gateway.toml", "ledger.db"
 KEY_CLASS = "file"
 _MAX_CONFIG_BYTES = 64 * 1024
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
+_FILES = ("ca_file", "cert_file", "key_file")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`gateway.toml`. `quality` are the network's parameters, sent in every membership (§8.3)."""
+    """`gateway.toml`. `quality` are the network's parameters, sent in every membership (§8.3).
+
+    `ca_file` signs the broker's certificate, the system's authorities where it is empty; it goes into every
+    claim (§8.1). `cert_file` and `key_file` are the gateway's own, for a broker that asks for one.
+    """
 
     network: str
     kind: Kind
@@ -37,6 +46,10 @@ class Settings:
     beacon_period_s: float = 60.0
     username: str = ""
     password: str = field(default="", repr=False)
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    allow_plain: bool = False
     quality: dict[str, float] = field(default_factory=dict)
 
     def endpoint(self) -> tuple[str, int, bool]:
@@ -109,7 +122,9 @@ def load_settings(folder: Path) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FixInput(f"{path} is not TOML: {error}.") from None
     try:
-        settings = Settings(**_typed(table))
+        table = _typed(table)
+        table |= {name: str(folder.absolute() / table[name]) for name in _FILES if table.get(name)}
+        settings = Settings(**table)
         check(settings)
     except (FixInput, TypeError) as error:
         raise FixInput(f"{path}: {error}") from None
@@ -126,7 +141,23 @@ def check(settings: Settings) -> None:
         raise FixInput(f"Kind {settings.kind!r} is neither test nor live.")
     if not 1 <= settings.beacon_period_s <= 3600:
         raise FixInput("beacon_period_s must be from 1 to 3600.")
-    settings.endpoint()
+    host, _port, tls = settings.endpoint()
+    if not tls and not settings.allow_plain and not is_loopback(host):
+        raise FixInput(
+            f"Broker {settings.broker} is without TLS: use mqtts://, or set allow_plain = true (init: "
+            "--allow-plain) if everyone on the way may read and drop what is sent."
+        )
+    if not tls and any((settings.ca_file, settings.cert_file, settings.key_file)):
+        raise FixInput(f"ca_file, cert_file and key_file are for mqtts://, and broker is {settings.broker}.")
+    if settings.key_file and not settings.cert_file:
+        raise FixInput("key_file needs cert_file, the certificate it belongs to.")
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _typed(table: dict[str, Any]) -> dict[str, Any]:
@@ -140,6 +171,9 @@ def _typed(table: dict[str, Any]) -> dict[str, Any]:
         elif name == "beacon_period_s":
             if not _is_number(value):
                 raise FixInput(f"{name} must be a number.")
+        elif name == "allow_plain":
+            if not isinstance(value, bool):
+                raise FixInput(f"{name} must be true or false.")
         elif not isinstance(value, str):
             raise FixInput(f"{name} must be a text.")
     for name in ("network", "kind", "broker"):
@@ -153,16 +187,19 @@ def _is_number(value: Any) -> bool:
 
 
 def _toml(settings: Settings) -> str:
-    # Names, kinds and URLs are printable by `check`; TOML basic strings escape only these two.
     def text(value: str) -> str:
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return json.dumps(value, ensure_ascii=False)  # JSON's escapes are TOML's
 
+    named = {name: getattr(settings, name) for name in (*_FILES, "username")}
+    given = "".join(f"{name} = {text(value)}\n" for name, value in named.items() if value)
     return (
         f"network = {text(settings.network)}\n"
         f"kind = {text(settings.kind)}\n"
         f"broker = {text(settings.broker)}\n"
         f"beacon_period_s = {settings.beacon_period_s:g}\n"
-        '# username = "" and password = "" for a broker that asks for them; they never enter a claim.\n'
+        + given
+        + "allow_plain = true\n" * settings.allow_plain
+        + '# username = "" and password = "" for a broker that asks for them; they never enter a claim.\n'
     )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import queue
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from gateway import tls
 from gateway.service import Inbound, Outbound
 from proof import wire
 
@@ -66,18 +68,21 @@ class Link:
 
     def __init__(
         self,
-        endpoint: tuple[str, int, bool],
+        endpoint: tuple[str, int],
         client_id: str,
         filters: list[str],
         username: str = "",
         password: str = "",
+        context: ssl.SSLContext | None = None,
         protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5,
         jitter: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.inbox: queue.Queue[Delivery] = queue.Queue(INBOX)
         self.connected = threading.Event()
-        self._host, self._port, self._tls = endpoint
+        self._host, self._port = endpoint
+        self._context = context
+        self._socket: Any = None
         self._client_id, self._filters = client_id, filters
         self._jitter, self._monotonic = jitter, monotonic
         self._username, self._password = username, password
@@ -139,7 +144,7 @@ class Link:
         try:
             self._connect(client)
         except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
-            self._say(str(error) or error.__class__.__name__)
+            self._say(tls.why(error) if isinstance(error, OSError) else str(error))
             return
         client.loop_start()
         if not self._ended.wait(_CONNECT_S) and self.connected.is_set():
@@ -178,13 +183,17 @@ class Link:
         client.connect_timeout = _CONNECT_S
         if self._username:
             client.username_pw_set(self._username, self._password)
-        if self._tls:
-            client.tls_set()
+        if self._context is not None:
+            client.tls_set_context(self._context)
+        client.on_socket_open = self._on_socket_open
         client.on_connect = _guarded(self._on_connect)
         client.on_message = _guarded(self._on_message)
         client.on_subscribe = _guarded(self._on_subscribe)
         client.on_disconnect = _guarded(self._on_disconnect)
         return client
+
+    def _on_socket_open(self, _client: paho.Client, _data: Any, socket: Any) -> None:
+        self._socket = socket  # kept: paho may send CONNECT and drop the socket before `connect` returns
 
     def _on_connect(
         self, client: paho.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any
@@ -216,7 +225,10 @@ class Link:
     def _on_disconnect(
         self, _client: paho.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any
     ) -> None:
-        if self.connected.is_set():
+        failure = getattr(self._socket, "failure", None)
+        if failure is not None:
+            self._problem = tls.why(failure)
+        elif self.connected.is_set():
             self._problem = f"connection lost: {code}"
         self.connected.clear()
         self._ended.set()

@@ -35,7 +35,7 @@ _NETWORK = re.compile(r"[a-z0-9-]{1,32}")
 
 @dataclass(frozen=True, slots=True)
 class JoinClaim:
-    """§8.1. One device each; `expires_s` is seconds since 1970."""
+    """§8.1. One device each; `expires_s` is seconds since 1970, `broker_ca` DER (empty: the system's)."""
 
     network: str
     kind: Kind
@@ -44,20 +44,21 @@ class JoinClaim:
     claim_id: bytes
     secret: bytes = field(repr=False)
     expires_s: int
+    broker_ca: bytes = b""
 
     def to_text(self) -> str:
-        packed = cbor.encode(
-            {
-                1: self.network,
-                2: self.kind,
-                3: list(self.gateway_keys),
-                4: self.broker_url,
-                5: self.claim_id,
-                6: self.secret,
-                7: self.expires_s,
-            }
-        )
-        return PREFIX + base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
+        fields: dict[int, Any] = {
+            1: self.network,
+            2: self.kind,
+            3: list(self.gateway_keys),
+            4: self.broker_url,
+            5: self.claim_id,
+            6: self.secret,
+            7: self.expires_s,
+        }
+        if self.broker_ca:
+            fields[8] = self.broker_ca
+        return PREFIX + base64.urlsafe_b64encode(cbor.encode(fields)).rstrip(b"=").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ def parse_claim(text: str) -> JoinClaim:
         claim_id=fields.data(5, CLAIM_ID_BYTES),
         secret=fields.data(6, SECRET_BYTES),
         expires_s=fields.integer(7),
+        broker_ca=_authority(fields),
     )
     fields.end()
     return claim
@@ -205,6 +207,14 @@ def network_name(text: str) -> str:
 
 def _secret_proof(secret: bytes, public_key: bytes) -> bytes:
     return hmac.digest(secret, public_key, hashlib.sha256)
+
+
+def _authority(fields: Fields) -> bytes:
+    if not fields.has(8):
+        return b""
+    if not (authority := fields.data(8)):
+        raise Refused(Reason.MALFORMED, "field 8 of the claim is empty")
+    return authority
 
 
 def _kind(text: str) -> Kind:

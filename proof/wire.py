@@ -16,6 +16,7 @@ from proof.keys import multibase_part
 from proof.reasons import Reason, Refused
 
 MAX_MESSAGE_BYTES = MAX_BYTES
+DEVICE_WRITES, DEVICE_READS = ("proof", "enrol", "status"), ("receipt", "challenge", "membership")  # §7.4
 CONTENT_TYPE = 'application/cose; cose-type="cose-sign1"'
 _COSE, _ZLIB = 0xD2, 0x78
 _DICTIONARY = resources.files("proof").joinpath("dictionary.bin").read_bytes()

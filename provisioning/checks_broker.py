@@ -8,7 +8,7 @@ import ssl
 import time
 from typing import Any
 
-from agent.broker import Broker, parse_broker_url, tls_context, why_unreachable
+from agent.broker import Broker, broker_of, tls_context, why_unreachable
 from agent.clock import Clock
 from agent.membership import Joined
 from agent.settings import Settings
@@ -21,7 +21,7 @@ SOON_S = 14 * 86_400
 
 def name(joined: Joined, settings: Settings) -> Finding:
     """The value is the broker."""
-    broker = parse_broker_url(settings.mqtt.broker_url or joined.broker_url, settings.mqtt)
+    broker = broker_of(settings.mqtt, joined.broker_url, joined.broker_ca)
     try:
         found = socket.getaddrinfo(broker.host, broker.port, type=socket.SOCK_STREAM)
     except OSError as error:

@@ -111,7 +111,8 @@ def judge(asked: Request, message: Message, now_s: float) -> Joined | None:
             f"The membership in {membership.network} ended on {date(membership.expires_s)}. "
             "Ask its operator to renew it."
         )
-    return Joined(asked.claim.broker_url, asked.claim.gateway_keys, data, membership)
+    claim = asked.claim
+    return Joined(claim.broker_url, claim.gateway_keys, data, membership, claim.broker_ca)
 
 
 def newer(before: Joined | None, answer: Joined) -> Joined:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -119,6 +119,7 @@ ASKING = receipt_of(
     missing=((5, 6), (8, 8)),
     verdicts=(ProofVerdict(3, "clock_ahead", "12 s"),),
 )
+WITH_CA = replace(CLAIM, broker_ca=bytes(range(256))).to_text().encode()
 REFUSED = ProofVerdict(0, "claim_refused", "the claim has expired")
 REFUSAL = receipt.sign(Receipt(DEVICE_ID, bytes(8), 0, None, NOW_S, verdicts=(REFUSED,)), GATEWAY, NOW_S)
 LAST_RECEIPT = receipt_of(8, cose.object_hash(GAP_AND_LOSS))
@@ -231,6 +232,7 @@ def vectors() -> list[Vector]:
         Vector("enrolment", "enrolment", "the secret is shown without being carried", ENROLMENT),
         of_gateway("membership", "membership", "what a device trusts follows from it", JOINED),
         Vector("claim", "claim", "made by the gateway's operator for one device", CLAIM.to_text().encode()),
+        Vector("claim_with_authority", "claim", "its broker has an authority of its own", WITH_CA),
         Vector("bundle", "bundle", "membership, beacon, five proofs and the receipt that dates them", BUNDLE),
         Vector("bundle_with_rotation", "bundle", "the key changes with the second proof", TURNED_BUNDLE),
         Vector("bundle_behind_a_rotation", "bundle", "the rotation stands before the proofs", LATER_BUNDLE),

@@ -39,6 +39,19 @@ def test_what_was_saved_comes_back_private(path):
     assert [file.name for file in path.parent.iterdir()] == ["membership.json"]
 
 
+def test_the_authority_of_the_broker_stays_with_the_membership(path):
+    save(path, replace(joined(), broker_ca=b"\x30\x82"))
+    assert load(path, DEVICE, 1500).broker_ca == b"\x30\x82"
+
+
+def test_a_file_from_before_claims_held_an_authority_is_read(path):
+    save(path, joined())
+    record = json.loads(path.read_bytes())
+    del record["broker_ca"]
+    path.write_text(json.dumps(record))
+    assert load(path, DEVICE, 1500) == joined()
+
+
 def test_a_membership_without_an_end_does_not_end(path):
     save(path, joined(expires_s=None))
     assert load(path, DEVICE, 2**40).membership.expires_s is None
@@ -83,6 +96,8 @@ def test_a_membership_that_does_not_verify_is_refused(path, made, expected):
         lambda data: data.replace(base64.b64encode(GATEWAY.public_key), b"AAAA"),
         lambda data: json.dumps(json.loads(data) | {"gateway_keys": []}).encode(),
         lambda data: data.replace(b'"v": 1', b'"v": 9'),
+        lambda data: json.dumps(json.loads(data) | {"broker_ca": 7}).encode(),
+        lambda data: json.dumps(json.loads(data) | {"broker_ca": "é"}).encode(),
     ],
 )
 def test_a_damaged_file_is_refused_and_left_alone(path, damage):

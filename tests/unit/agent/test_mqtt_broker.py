@@ -8,9 +8,10 @@ import ssl
 import pytest
 
 from agent.backoff import LONGEST_S, SHORTEST_S, Backoff
-from agent.broker import Broker, parse_broker_url, password, tls_context, why_unreachable
+from agent.broker import Broker, broker_of, parse_broker_url, password, tls_context, why_unreachable
 from agent.errors import FixConfig
 from agent.settings import MqttSettings
+from tests.tls_parts import Authority
 
 PLAIN = MqttSettings(allow_plain=True)
 
@@ -46,6 +47,42 @@ def test_an_address_gives_host_port_and_tls(url, host, port, tls):
 def test_an_address_that_is_none_is_refused_with_a_sentence(url):
     with pytest.raises(FixConfig, match=r"is not like mqtts://host"):
         parse_broker_url(url, PLAIN)
+
+
+def test_the_claim_s_authority_is_for_the_claim_s_broker_alone():
+    assert broker_of(MqttSettings(), "mqtts://a", b"ca") == Broker("a", 8883, True, MqttSettings(), b"ca")
+    own = MqttSettings(broker_url="mqtts://b")
+    assert broker_of(own, "mqtts://a", b"ca") == Broker("b", 8883, True, own)
+
+
+@pytest.mark.parametrize("settings", [MqttSettings(), MqttSettings(broker_url="mqtt://10.0.0.5")])
+def test_neither_a_claim_nor_the_configuration_brings_a_device_to_speak_without_tls(settings):
+    with pytest.raises(FixConfig, match=r"mqtt\.allow_plain = true"):
+        broker_of(settings, "mqtt://127.0.0.1", b"")
+
+
+def test_the_claim_s_authority_is_trusted_and_no_other(tmp_path):
+    ours, other = Authority(tmp_path, "ours"), Authority(tmp_path, "other")
+
+    def trusted(settings, claim_ca):
+        context = tls_context(broker_of(settings, "mqtts://h", claim_ca))
+        assert context is not None
+        return context.get_ca_certs(binary_form=True)
+
+    assert trusted(MqttSettings(), ours.der) == [ours.der]
+    assert trusted(MqttSettings(), ours.der + other.der) == [ours.der, other.der]
+    assert trusted(MqttSettings(ca_file=other.file), ours.der) == [other.der]
+
+
+@pytest.mark.parametrize("authority", [b"\x30", b"not a certificate", bytes(400)])
+def test_an_authority_in_the_claim_that_is_none_is_said(authority):
+    with pytest.raises(FixConfig, match="authority in the claim is no certificate"):
+        tls_context(broker_of(MqttSettings(), "mqtts://h", authority))
+
+
+def test_a_key_without_its_certificate_is_said(tmp_path):
+    with pytest.raises(FixConfig, match=r"mqtt\.key_file is set without mqtt\.cert_file"):
+        tls_context(parse_broker_url("mqtts://h", MqttSettings(key_file=tmp_path / "key.pem")))
 
 
 def test_no_tls_only_where_the_owner_asked_for_it():

@@ -75,7 +75,9 @@ def refused(answer, *words):
 
 def test_init_twice_is_refused_and_the_first_key_stays(run, made):
     before = (made / "gateway.key").read_bytes()
-    refused(run("init", "--dir", made, "--network", "x", "--broker", "mqtt://x"), "already holds gateway.key")
+    refused(
+        run("init", "--dir", made, "--network", "x", "--broker", "mqtts://x"), "already holds gateway.key"
+    )
     assert (made / "gateway.key").read_bytes() == before
 
 
@@ -85,6 +87,7 @@ def test_init_twice_is_refused_and_the_first_key_stays(run, made):
         ("Big", "test", "mqtt://x", "a-z"),
         ("n", "production", "mqtt://x", "neither test nor live"),
         ("n", "test", "x:1883", "mqtt://HOST"),
+        ("n", "test", "mqtt://10.0.0.5", "allow_plain = true"),
     ],
 )
 def test_init_refuses_wrong_arguments_and_writes_nothing(run, tmp_path, network, kind, broker, word):
@@ -175,7 +178,7 @@ def test_wrong_names_are_refused_with_what_would_be_right(run, made, tmp_path):
 
 def test_the_embedded_broker_serves_only_this_machine(run, tmp_path):
     directory = tmp_path / "g"
-    run("init", "--dir", directory, "--network", "n", "--broker", "mqtt://broker.example")
+    run("init", "--dir", directory, "--network", "n", "--broker", "mqtts://broker.example")
     refused(run("listen", "--dir", directory, "--embedded-broker"), "127.0.0.1 only")
 
 

@@ -22,6 +22,7 @@ from gateway.store import Store
 from proof import joining, receipt, wire
 from proof.keys import device_id
 from tests.gateway_parts import NETWORK, NOW_S, Device, descriptor
+from tests.tls_parts import Authority
 
 COLOURS = re.compile(r"\033\[[0-9;]*m")
 
@@ -157,6 +158,40 @@ def test_new_claims_as_json(run, made):
             "expires_s": claim.expires_s,
             "text": facts["text"],
         }
+
+
+def test_the_authority_of_the_settings_travels_in_the_claim(run, tmp_path):
+    authority, directory = Authority(tmp_path), tmp_path / "g"
+    arguments = ("--network", "n", "--broker", "mqtts://b", "--ca-file", authority.file)
+    assert run("init", "--dir", directory, *arguments)[0] == 0
+    text, *drawn = run("claim", "new", "--dir", directory, "--qr")[1].splitlines()
+    assert joining.parse_claim(text).broker_ca == authority.der
+    assert scanned([COLOURS.sub("", line) for line in drawn]) == [text]
+    assert joining.parse_claim(run("claim", "new", "--dir", directory, "--no-ca")[1]).broker_ca == b""
+
+
+def test_a_claim_that_would_be_too_long_is_not_made(run, tmp_path):
+    authority, directory = Authority(tmp_path), tmp_path / "g"
+    authority.file.write_bytes(4 * authority.file.read_bytes())
+    arguments = ("--network", "n", "--broker", "mqtts://b", "--ca-file", authority.file)
+    assert run("init", "--dir", directory, *arguments)[0] == 0
+    code, out, err = run("claim", "new", "--dir", directory)
+    assert (code, out) == (2, "")
+    assert "at most 2048 characters" in err
+    assert "--no-ca" in err
+    assert run("claim", "list", "--dir", directory)[1] == "No claim was made yet.\n"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"hello", b"-----BEGIN CERTIFICATE-----\n!!"])
+def test_init_with_an_authority_that_is_none_makes_nothing(run, tmp_path, content):
+    file, directory = tmp_path / "ca.pem", tmp_path / "g"
+    if content is not None:
+        file.write_bytes(content)
+    arguments = ("--network", "n", "--broker", "mqtts://b", "--ca-file", file)
+    code, _out, err = run("init", "--dir", directory, *arguments)
+    assert code == 2
+    assert f"ca_file: {file} cannot be used" in err
+    assert not directory.exists()
 
 
 def test_the_list_says_who_used_which_claim_and_shows_none(run, made):

@@ -67,16 +67,57 @@ def test_a_missing_key_is_a_hard_stop(tmp_path):
         ('broker = "mqtt://x:99999"', "mqtt://HOST"),
         ('network = "Big"', "a-z"),
         ('kind = "prod"', "neither test nor live"),
+        ('broker = "mqtt://10.0.0.5"', "allow_plain = true"),
+        ('broker = "mqtt://127.0.0.1.example"', "allow_plain = true"),
+        ("allow_plain = 1", "true or false"),
+        ("ca_file = 1", "ca_file must be a text"),
+        ('key_file = "k"', "key_file needs cert_file"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path, change, sentence):
-    values = {"network": '"n"', "kind": '"test"', "broker": '"mqtt://x"'}
+    values = {"network": '"n"', "kind": '"test"', "broker": '"mqtts://x"'}
     name, _, value = change.partition(" = ")
     values[name] = value
     (tmp_path / "gateway.toml").write_text("\n".join(f"{key} = {text}" for key, text in values.items()))
     with pytest.raises(FixInput, match=sentence) as caught:
         folders.load_settings(tmp_path)
     assert str(tmp_path) in caught.value.sentence
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.8.8", "[::1]"])
+def test_without_tls_only_on_this_machine(host):
+    folders.check(Settings("n", "test", f"mqtt://{host}"))
+
+
+def test_without_tls_elsewhere_where_the_operator_asked_for_it(tmp_path):
+    settings = Settings("n", "test", "mqtt://10.0.0.5", allow_plain=True)
+    folders.create(tmp_path, settings)
+    assert folders.load_settings(tmp_path) == settings
+
+
+def test_an_authority_for_a_broker_without_tls_is_a_mistake():
+    with pytest.raises(FixInput, match="are for mqtts://"):
+        folders.check(Settings("n", "test", "mqtt://127.0.0.1", ca_file="/ca.pem"))
+
+
+def test_files_in_the_settings_are_relative_to_the_folder(tmp_path):
+    text = (
+        'network = "n"\nkind = "test"\nbroker = "mqtts://x"\nca_file = "ca.pem"\ncert_file = "/etc/gw.pem"\n'
+    )
+    (tmp_path / "gateway.toml").write_text(text)
+    settings = folders.load_settings(tmp_path)
+    assert (settings.ca_file, settings.cert_file, settings.key_file) == (
+        str(tmp_path / "ca.pem"),
+        "/etc/gw.pem",
+        "",
+    )
+
+
+@pytest.mark.parametrize("name", ['a "quoted" name', "back\\slash", "tab\tand é"])
+def test_what_was_given_comes_back_from_the_file(tmp_path, name):
+    settings = Settings("n", "test", "mqtts://x", username=name, ca_file=f"/{name}")
+    folders.create(tmp_path, settings)
+    assert folders.load_settings(tmp_path) == settings
 
 
 def test_a_missing_setting_is_named(tmp_path):

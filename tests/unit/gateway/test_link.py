@@ -100,7 +100,7 @@ def connect(monkeypatch):
     opened = []
 
     def connect(broker):
-        link = Link(("127.0.0.1", broker.port, False), "g", ["a/+", "b/+"], jitter=lambda: 0.5)
+        link = Link(("127.0.0.1", broker.port), "g", ["a/+", "b/+"], jitter=lambda: 0.5)
         opened.append((link, broker))
         link.start()
         return link
@@ -170,7 +170,7 @@ def test_no_broker_at_all_is_no_reason_to_end(until, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     problems: list[str] = []
-    link = Link(("127.0.0.1", port, False), "g", ["a"], jitter=lambda: 0.5)
+    link = Link(("127.0.0.1", port), "g", ["a"], jitter=lambda: 0.5)
     monkeypatch.setattr(link, "_say", problems.append)
     link.start()
     until(lambda: len(problems) >= 3)

@@ -37,6 +37,12 @@ def test_a_claim_is_read_back_from_its_text_even_with_white_space_around_it():
     assert joining.parse_claim(f"  {TEXT}\n") == CLAIM
 
 
+def test_a_claim_with_the_broker_s_authority_is_read_back_and_one_without_has_no_field_for_it():
+    with_authority = replace(CLAIM, broker_ca=b"\x30" * 400)
+    assert joining.parse_claim(with_authority.to_text()) == with_authority
+    assert joining.parse_claim(TEXT).broker_ca == b""
+
+
 def test_a_claim_s_secret_is_not_shown_where_the_claim_is_printed():
     assert repr(CLAIM.secret) not in repr(CLAIM)
 
@@ -81,6 +87,9 @@ def test_a_text_that_is_no_claim_is_refused(text):
         {7: -1},
         {7: None},
         {8: 0},
+        {8: b""},
+        {8: "authority"},
+        {9: b"x"},
     ],
     ids=lambda changes: str(changes)[:40],
 )
