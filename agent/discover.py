@@ -1,9 +1,10 @@
 """`discover`: which instruments there are, found without changing anything in any of them.
 
 - Nothing is written to what cannot be named. I2C addresses are read (one byte each), and a part's own
-  question is asked at its own addresses only: Sensirion's commands at 0x61 and 0x62, Bosch's chip id at 0x76
-  and 0x77. The latter writes one byte, a register's number, which changes nothing in parts with registers.
-  A TCA9548A multiplexer set to 0x76 or 0x77 would take it as a choice of channels.
+  question is asked at its own addresses only: Sensirion's commands at 0x61, 0x62 and 0x44 to 0x46, Bosch's
+  chip id at 0x76 and 0x77. Those of the SHT4x and Bosch's are one byte, which parts with registers (INA219,
+  SHT3x and other neighbours) take for a register's number: it changes nothing in them. A TCA9548A multiplexer
+  set to 0x76 or 0x77 would take it as a choice of channels.
 - 0x69 is never touched: a mere read there may lock clock chips (i2cdetect(8), option -r). An address that a
   kernel driver holds is not asked.
 - Serial lines are listened to, at each line speed at which a known part speaks by itself. Only with `ask` are

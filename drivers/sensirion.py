@@ -1,7 +1,8 @@
-"""Sensirion's I2C parts: 16-bit commands, answers in 16-bit words with a CRC each, a measurement rhythm.
+"""Sensirion's I2C parts: commands, answers in 16-bit words with a CRC each, a measurement rhythm.
 
 Reference: Sensirion SCD30 Interface Description 1.0, §1.1; SCD4x datasheet 1.3, §3.3, §3.4, §3.11.
 
+- Commands have 16 bits, those of the SHT4x 8 (`ByteCommands`).
 - A command is written and its answer read in two transactions: the SCD30 knows no repeated start.
 - CRC-8 per word: polynomial 0x31, initial value 0xFF, nothing reflected or inverted; 0xBEEF gives 0x92. One
   wrong CRC voids the whole answer: `RetryNow`.
@@ -43,8 +44,10 @@ def words(answer: bytes, count: int) -> tuple[int, ...]:
 class Commands(Addressed):
     """Sends commands to one part. Raises `RetryNow`, `InstrumentGone`, and what the bus raises."""
 
+    command_bytes = 2
+
     def send(self, command: int, *arguments: int) -> None:
-        data = command.to_bytes(2, "big")
+        data = command.to_bytes(self.command_bytes, "big")
         for argument in arguments:
             word = argument.to_bytes(2, "big")
             data += word + bytes([crc8(word)])
@@ -86,6 +89,12 @@ class Commands(Addressed):
         with self._bus.transaction(self._address, self.left_s()) as wire:
             wire.readfrom_into(self._address, answer)
         return bytes(answer)
+
+
+class ByteCommands(Commands):
+    """Likewise, with commands of one byte."""
+
+    command_bytes = 1
 
 
 class Rhythm:

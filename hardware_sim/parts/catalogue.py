@@ -16,6 +16,7 @@ _MAKERS = {
     "ds18b20": ("hardware_sim.parts.ds18b20", "DS18B20"),
     "scd30": ("hardware_sim.parts.scd30", "SCD30"),
     "scd41": ("hardware_sim.parts.scd41", "SCD41"),
+    "sht4x": ("hardware_sim.parts.sht4x", "SHT4x"),
     "gnss": ("hardware_sim.parts.gnss", "GNSS"),
     "pms5003": ("hardware_sim.parts.pms5003", "PMS5003"),
     "pms7003": ("hardware_sim.parts.pms5003", "PMS5003"),

@@ -2,8 +2,8 @@
 
 Reference: Sensirion SCD30 Interface Description 1.0, §1.1; SCD4x datasheet 1.3, §3.3, §3.11. From these only.
 
-- A write is a 16-bit command and its arguments, each followed by its CRC; an argument with a wrong CRC, an
-  unknown command or too few bytes do nothing.
+- A write is a 16-bit command (of the SHT4x 8-bit) and its arguments, each followed by its CRC; an argument
+  with a wrong CRC, an unknown command or too few bytes do nothing.
 - A read gives the answer of the command before it, once. With no answer, or before the command's execution
   time is over, the address is not acknowledged.
 - A world that lacks one of the part's quantities is a world without power for it.
@@ -41,6 +41,7 @@ class SensirionPart(ABC):
     """A part in a world. A kind of part says what it needs, what its commands do and how long they take."""
 
     needs: tuple[str, ...] = ("co2_ppm", "temperature_degC", "humidity_pctRH")
+    command_bytes = 2
 
     def __init__(self, world: World, clock: Clock) -> None:
         self._world, self._clock = world, clock
@@ -69,11 +70,12 @@ class SensirionPart(ABC):
     def write(self, data: bytes) -> None:
         self._require_ready()
         self._answer = None
-        triples = [data[i : i + 3] for i in range(2, len(data), 3)]
-        if len(data) < 2 or any(len(t) < 3 or crc(t[:2]) != t[2] for t in triples):
+        code, size = data[: self.command_bytes], self.command_bytes
+        triples = [data[i : i + 3] for i in range(size, len(data), 3)]
+        if len(data) < size or any(len(t) < 3 or crc(t[:2]) != t[2] for t in triples):
             return
         arguments = [int.from_bytes(t[:2], "big") for t in triples]
-        answer, takes_s = self.command(int.from_bytes(data[:2], "big"), arguments)
+        answer, takes_s = self.command(int.from_bytes(code, "big"), arguments)
         self._answer = None if answer is None else with_crcs(answer)
         self._busy_until_ns = self._clock.boottime_ns() + round(takes_s * 1e9)
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import reduce
 from operator import xor
 
-from drivers import ds18b20, dsmr, gmc320, mhz19b, p1, scd30, scd41, senseair_s8, sensirion, ubx
+from drivers import ds18b20, dsmr, gmc320, mhz19b, p1, scd30, scd41, senseair_s8, sensirion, sht4x, ubx
 from drivers.errors import DriverError
 from drivers.framing import Format, Frames
 from drivers.gnss_epoch import FORMAT as GNSS_FORMAT
@@ -133,6 +133,8 @@ DECODERS: dict[str, Target] = {
     "scd30-sealed": lambda data: scd30.decode(chips.words(data[:12].ljust(12, b"\0"))),
     "scd41": scd41.decode,
     "scd41-sealed": lambda data: scd41.decode(chips.words(data[:6].ljust(6, b"\0"))),
+    "sht4x": sht4x.decode,
+    "sht4x-sealed": lambda data: sht4x.decode(chips.words(data[:4].ljust(4, b"\0"))),
     "ds18b20": lambda data: ds18b20.decode(data.decode("latin-1")),
     "ds18b20-sealed": lambda data: ds18b20.decode(w1_text(data)),
     "gmc-version": lambda data: gmc320.version_of(data, "here"),
@@ -144,8 +146,8 @@ DECODERS: dict[str, Target] = {
     "dsmr-driver-sealed": driver("dsmr", lambda question, data: p1_sealed(data)),
     "bme280": chips.driver("bme280", chips.Bosch),
     "bme280-any": chips.driver("bme280", chips.Chip),
-    **{f"{name}-any": chips.driver(name, chips.Chip) for name in ("scd30", "scd41")},
-    **{f"{name}-words": chips.driver(name, chips.Words) for name in ("scd30", "scd41")},
+    **{f"{name}-any": chips.driver(name, chips.Chip) for name in ("scd30", "scd41", "sht4x")},
+    **{f"{name}-words": chips.driver(name, chips.Words) for name in ("scd30", "scd41", "sht4x")},
     **{
         f"{name}-{answer.__name__}": driver(name, answer)
         for names, answers in (

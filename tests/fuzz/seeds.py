@@ -38,6 +38,8 @@ SEEDS: tuple[tuple[str, bytes], ...] = (
     ("p1", b"/ISk5\r\n\r\n1-0:1.7.0(01.193*kW)\r\n0-1:24.3.0(0)\r\n(00000.000)\r\n!\r\n"),
     ("scd30-sealed", struct.pack(">3f", 439.1, 27.2, 48.8)),
     ("scd41-sealed", bytes.fromhex("01f466675eb9")),
+    ("sht4x-sealed", bytes.fromhex("66668000")),
+    ("sht4x-words", bytes.fromhex("66668000")),
     ("scd41-words", b"\0\1" * 11 + bytes.fromhex("01f466671eb9")),
     ("scd30-words", b"\0\2" * 9 + struct.pack(">3f", 439.1, 27.2, 48.8)),
     (

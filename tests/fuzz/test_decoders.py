@@ -66,6 +66,7 @@ def test_a_decoder_that_raises_anything_else_is_a_finding(monkeypatch):
         "sdm230-modbus",
         "sds011-nova",
         "senseair-s8-modbus",
+        "sht4x-words",
     ],
 )
 def test_whole_drivers_come_as_far_as_a_sample(name):
