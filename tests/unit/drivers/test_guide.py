@@ -26,14 +26,20 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
 
 
-def test_the_program_that_runs_as_it_stands_does():
-    (program,) = (block for block in blocks("python") if block.startswith("from pathlib"))
+@pytest.mark.parametrize(
+    ("begins", "prints"),
+    [
+        ("from pathlib", ("Identity(model='MH-Z19B'", "is starting. 10.0")),
+        ("from agent", ("Identity(model='SHT4x'", "Sample(values=(", "written=b'\\x89'")),
+    ],
+)
+def test_the_programs_that_run_as_they_stand_do(begins, prints):
+    (program,) = (block for block in blocks("python") if block.startswith(begins))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Identity(model='MH-Z19B'" in done.stdout
-    assert "is starting. 10.0" in done.stdout
+    assert [text for text in prints if text not in done.stdout] == []
 
 
 def test_the_configuration_is_accepted_and_the_faults_fit_it(tmp_path):
