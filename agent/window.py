@@ -5,7 +5,8 @@
   answered to the others is lost with it.
 - A PUBACK frees a place in flight and nothing else: only a receipt moves the head (§5.4).
 - What the gateway misses goes first and moves nothing. Without progress for a while everything after the
-  head goes again; the while doubles each time and starts over with the next progress.
+  head goes again; the while doubles each time and starts over with the next progress. A beacon shortens it,
+  once (§6.1): a gateway that lives has answered soon what reached it.
 - After a refused message, or one that found no gateway, nothing is sent before the pause is over.
 """
 
@@ -29,6 +30,7 @@ class SendWindow:
     _flights: dict[int, int] = field(default_factory=dict)  # mid -> seq
     _wanted: list[int] = field(default_factory=list)
     _resend_s: float = RESEND_S
+    _wait_s: float = RESEND_S  # for the next progress; at most `_resend_s`
     _progress_s: float = 0.0
     _pause_until_s: float = 0.0
     _taken: bool = False
@@ -39,16 +41,17 @@ class SendWindow:
         self._taken = False
         self._flights.clear()
         self._wanted.clear()
-        self._progress_s = now_s
+        self._wait_anew(now_s)
 
     def places(self, now_s: float) -> int:
         """How many proofs may be handed over now."""
         if self.paused(now_s):
             return 0
-        if self.sent > self.head and now_s - self._progress_s >= self._resend_s:
+        if self.sent > self.head and now_s - self._progress_s >= self._wait_s:
             self.sent = self.head
-            self._progress_s = now_s
-            self._resend_s = min(LONGEST_RESEND_S, 2 * self._resend_s)
+            if self._wait_s == self._resend_s:
+                self._resend_s = min(LONGEST_RESEND_S, 2 * self._resend_s)
+            self._wait_anew(now_s)
         in_flight = self.in_flight if self._taken else 1
         return max(0, min(in_flight - len(self._flights), self.head + self.unreceipted - self.sent))
 
@@ -62,7 +65,7 @@ class SendWindow:
         self._flights[mid] = seq
         if not asked:
             if self.sent == self.head:
-                self._progress_s = now_s
+                self._wait_anew(now_s)
             self.sent = max(self.sent, seq)
 
     def flies(self, mid: int) -> bool:
@@ -85,15 +88,15 @@ class SendWindow:
         self._pause_until_s = until_s
 
     def gateway_lives(self, now_s: float) -> None:
-        """It was just heard: a pause for its absence is over; what it has not answered by now goes again."""
+        """It was just heard: a pause for its absence is over; what was sent is answered soon or was lost."""
         self._pause_until_s = 0.0
-        if self.sent > self.head and now_s - self._progress_s >= ANSWER_S:
-            self.sent, self._progress_s = self.head, now_s
+        self._wait_s = ANSWER_S
 
     def receipted(self, head: int, missing: tuple[tuple[int, int], ...], now_s: float) -> None:
         """A receipt that fits: what it covers is done, what it misses goes first."""
         if head > self.head:
-            self._progress_s, self._resend_s = now_s, RESEND_S
+            self._resend_s = RESEND_S
+            self._wait_anew(now_s)
         self.head = max(self.head, head)
         self.sent = max(self.sent, self.head)
         self._wanted = [seq for seq in self._wanted if seq > self.head]
@@ -123,5 +126,8 @@ class SendWindow:
         if self.paused(now_s):
             return self._pause_until_s - now_s
         if self.sent > self.head:
-            return max(0.0, self._progress_s + self._resend_s - now_s)
+            return max(0.0, self._progress_s + self._wait_s - now_s)
         return RESEND_S
+
+    def _wait_anew(self, now_s: float) -> None:
+        self._progress_s, self._wait_s = now_s, self._resend_s

@@ -6,7 +6,8 @@
 - MQTT 5; 3.1.1 when the broker says it does not know 5, hangs up or keeps silent (amqtt) instead.
 - One connection at a time, each with a client of its own: nothing is carried over. What could not be
   published was not acknowledged either, so it comes again and is answered again.
-- After a loss the next attempt waits, longer each time, with jitter.
+- After a loss the next attempt waits, longer each time, with jitter; never long: a network has few gateways,
+  and all its devices wait for them.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ SESSION_EXPIRY_S = 7 * 24 * 3600
 _RECEIVE_MAXIMUM = 512  # unacknowledged at once; stays below INBOX
 _MAX_PACKET = wire.MAX_MESSAGE_BYTES + 1024
 _CONNECT_S, _KEEPALIVE_S, _FLUSH_S = 5.0, 60, 2.0
-_FIRST_WAIT_S, _LONGEST_WAIT_S, _STABLE_S = 0.25, 60.0, 30.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S, _STABLE_S = 0.25, 10.0, 30.0
 _log = structlog.get_logger()
 _P = ParamSpec("_P")
 
@@ -80,6 +81,7 @@ class Link:
     ) -> None:
         self.inbox: queue.Queue[Delivery] = queue.Queue(INBOX)
         self.connected = threading.Event()
+        self.subscribed = 0  # the connection in which the broker answered SUBSCRIBE last; the first is 1
         self._host, self._port = endpoint
         self._context = context
         self._socket: Any = None
@@ -212,6 +214,7 @@ class Link:
         refused = [name for name, code in zip(self._filters, codes, strict=False) if code.is_failure]
         if refused:
             _log.error("the broker refuses subscriptions: check its access rules", topics=refused)
+        self.subscribed = self._connection
         _log.info("listening", broker=f"{self._host}:{self._port}", mqtt=self._protocol.name)
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:

@@ -4,7 +4,9 @@
   acknowledgements: a gateway killed at any moment is sent again what it had not committed.
 - A ledger that cannot be written now (disk full, locked) is tried again with the same batch; a damaged one
   ends the program.
-- A beacon at every start and every `beacon_period_s`, retained: the broker hands it to who comes later.
+- A beacon as soon as the broker hands over what devices send, in every connection, and every
+  `beacon_period_s` (§6.1). A device that hears it sends again what was lost while nobody listened. Retained:
+  the broker hands it to who comes later.
 - `stop` ends after the batch in hand.
 """
 
@@ -38,13 +40,13 @@ def listen(
     """Until `stop`; raises `GatewayError` when the ledger is beyond use."""
     link.start()
     try:
-        beacon_due_s = monotonic()
+        told, beacon_due_s = 0, monotonic() + beacon_period_s
         while not stop.is_set():
             batch = collect(link.inbox)
             if link.connected.is_set():
                 _publish(link, _committed(service.challenges, stop))
-                if monotonic() >= beacon_due_s:
-                    beacon_due_s = monotonic() + beacon_period_s
+                if link.subscribed != told or monotonic() >= beacon_due_s:
+                    told, beacon_due_s = link.subscribed, monotonic() + beacon_period_s
                     _publish(link, _committed(lambda: [service.beacon()], stop))
             if batch:
                 messages = [delivery.message for delivery in batch]

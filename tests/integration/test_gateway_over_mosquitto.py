@@ -110,6 +110,18 @@ def test_a_broker_that_dies_and_comes_back_is_found_again(gateway, mosquitto, jo
     until(answered, 20, "a receipt after the broker's death")
 
 
+def test_a_broker_that_forgot_everything_is_given_a_fresh_beacon_at_once(gateway, mosquitto, until):
+    gateway.start()
+    until(lambda: gateway.starts() == 1, 20, "the gateway's subscription")
+    where = {"hostname": "127.0.0.1", "port": mosquitto.port, "qos": 1}
+    first = subscribe.simple(wire.beacon_topic(NETWORK), **where)
+    assert open_beacon(first.payload, [gateway.key], NETWORK).number == 1
+    mosquitto.kill()
+    mosquitto.start()
+    again = subscribe.simple(wire.beacon_topic(NETWORK), **where)  # well before the next one's turn, at 60 s
+    assert open_beacon(again.payload, [gateway.key], NETWORK).number == 2
+
+
 def test_a_second_listener_on_the_same_folder_is_refused(gateway, join):
     gateway.start()
     join()

@@ -22,7 +22,7 @@ from agent.membership import Joined
 from agent.mqtt import Link
 from agent.publisher import SYNC_GRACE_S, Publisher
 from agent.settings import JournalSettings, MqttSettings
-from agent.window import RESEND_S
+from agent.window import ANSWER_S, RESEND_S
 from proof import beacon
 from proof.beacon import Challenge
 from proof.claims import Gap, Predecessor
@@ -106,6 +106,11 @@ class Rig:
     @property
     def connected(self) -> bool:
         return self.publisher.state().connected
+
+    @property
+    def subscribed(self) -> bool:
+        """From here the grace counts."""
+        return self.publisher._subscribed
 
     def ask(self, question: Callable[[Any], Any]) -> Any:
         return self.keeper.call(question)
@@ -225,7 +230,7 @@ def test_without_a_gateway_it_says_so_waits_and_goes_on_when_one_comes(mosquitto
     here = rig(mosquitto.url)
     here.sample(10)
     here.start()
-    until(lambda: here.connected, what="the connection")
+    until(lambda: here.subscribed, what="the subscription")
     here.advance(SYNC_GRACE_S)
     until(lambda: "No gateway listens at the broker" in here.problem, what="the sentence")
     until(lambda: here.publisher.state().in_flight == 0, what="the pause")
@@ -278,6 +283,24 @@ def test_without_a_receipt_all_goes_again_after_a_while(mosquitto, rig, gateway,
     here.advance(RESEND_S)
     until(lambda: len(there.proofs) == 6, what="all once more")
     assert there.seqs() == [1, 2, 3, 1, 2, 3]
+
+
+@pytest.mark.mosquitto
+def test_what_was_lost_while_no_gateway_listened_goes_again_soon_after_its_beacon(
+    mosquitto, rig, gateway, until
+):
+    """As after a broker's restart: the device is back first, and MQTT 3.1.1 says nothing of who listens."""
+    there, here = gateway(mosquitto).connect(), rig(mosquitto.url)
+    there.answering = False
+    here.sample(3)
+    run(here, there, until)
+    until(lambda: len(there.proofs) == 3, what="all proofs")
+    until(lambda: here.publisher.state().in_flight == 0, what="their PUBACKs")
+    there.answering = True
+    here.advance(ANSWER_S)
+    assert ANSWER_S < RESEND_S, "time alone sends nothing again"
+    there.beacon(1)
+    until(lambda: here.receipted() == 3, what="receipts for all")
 
 
 @pytest.mark.mosquitto
@@ -408,7 +431,7 @@ def test_a_broker_that_lets_it_write_nothing_is_said_and_nothing_is_lost(
     here = rig(mosquitto.url)
     here.sample(6)
     here.start()
-    until(lambda: here.connected, what="the connection")
+    until(lambda: here.subscribed, what="the subscription")
     here.advance(SYNC_GRACE_S)
     until(lambda: "The broker refused a proof (0x87)" in here.problem, what="the sentence")
     until(lambda: here.publisher.state().in_flight == 0, what="the pause")

@@ -46,15 +46,53 @@ def test_a_connection_begins_with_one_proof_until_its_puback():
     assert one.places(0) == 1
 
 
-def test_a_gateway_that_is_heard_ends_a_pause_and_gets_again_what_it_did_not_answer():
+def test_a_gateway_that_is_heard_ends_a_pause():
+    one = window()
+    one.pause(100.0)
+    one.gateway_lives(1.0)
+    assert not one.paused(1.0)
+    assert one.places(1.0) == 4
+
+
+def test_a_gateway_that_is_heard_gets_again_what_it_does_not_answer_soon():
     one = window()
     send(one, [1, 2])
-    one.pause(100.0)
-    one.gateway_lives(ANSWER_S - 0.1)
-    assert not one.paused(ANSWER_S)
+    one.gateway_lives(ANSWER_S - 0.5)
+    assert one.next_look_s(ANSWER_S - 0.5) == 0.5
+    one.places(ANSWER_S - 0.1)
     assert one.sent == 2, "it may be about to answer"
-    one.gateway_lives(ANSWER_S)
+    one.places(ANSWER_S)
     assert one.sent == 0
+
+
+def test_what_was_long_unanswered_when_the_gateway_is_heard_goes_again_at_once():
+    one = window()
+    send(one, [1, 2])
+    one.gateway_lives(ANSWER_S)
+    assert one.next_look_s(ANSWER_S) == 0
+    one.places(ANSWER_S)
+    assert one.sent == 0
+
+
+def test_a_gateway_that_is_heard_shortens_one_wait_and_no_later_one():
+    """One that never answers this device must not get everything every few seconds."""
+    one = window()
+    send(one, [1, 2])
+    one.gateway_lives(0.0)
+    one.places(ANSWER_S)
+    send(one, [1, 2], ANSWER_S)
+    assert one.next_look_s(ANSWER_S) == RESEND_S
+    one.places(ANSWER_S + RESEND_S)
+    send(one, [1, 2], ANSWER_S + RESEND_S)
+    assert one.next_look_s(ANSWER_S + RESEND_S) == 2 * RESEND_S
+
+
+def test_a_receipt_after_the_gateway_was_heard_starts_the_usual_wait():
+    one = window()
+    send(one, [1, 2])
+    one.gateway_lives(1.0)
+    one.receipted(1, (), 2.0)
+    assert one.next_look_s(2.0) == RESEND_S
 
 
 def test_a_puback_moves_no_head():
@@ -269,6 +307,10 @@ class Deliveries(RuleBasedStateMachine):
         pair = st.tuples(st.integers(1, 60), st.integers(0, 2**40)).map(lambda p: (p[0], p[0] + p[1]))
         missing = data.draw(st.lists(pair, max_size=4))
         self.window.receipted(head, tuple(missing), self.now_s)
+
+    @rule()
+    def a_beacon(self):
+        self.window.gateway_lives(self.now_s)
 
     @rule()
     def reconnect(self):

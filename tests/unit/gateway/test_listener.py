@@ -20,6 +20,7 @@ class FakeLink:
         self.inbox: queue.Queue[Delivery] = queue.Queue()
         self.connected = threading.Event()
         self.connected.set()
+        self.subscribed = 1
         self.events = events
 
     def start(self):
@@ -122,6 +123,41 @@ def test_a_batch_interrupted_by_the_stop_is_not_acknowledged(monkeypatch):
 
 def test_no_beacon_is_made_while_there_is_no_broker():
     assert "beacon committed" not in run(connected=False)
+
+
+class Reconnecting(FakeLink):
+    """Comes up `times`, the broker's SUBACK a little later than the connection; and stays up for long."""
+
+    def __init__(self, events, times):
+        super().__init__(events)
+        self.subscribed, self.times, self.looks = 0, times, 0
+
+    def look(self):
+        """The time: each look is a second."""
+        self.looks += 1
+        if self.looks % 20 == 10 and self.subscribed < self.times:
+            self.subscribed += 1
+            self.events.append("subscribed")
+        return float(self.looks)
+
+
+def test_a_beacon_follows_every_subscription_and_then_each_period():
+    events: list[Any] = []
+    link: Any = Reconnecting(events, times=3)
+    stop = threading.Event()
+
+    def beacon():
+        events.append("beacon")
+        if events.count("beacon") == 5:
+            stop.set()
+        return Outbound("beacon", b"")
+
+    service: Any = FakeService(events, stop)
+    service.beacon = beacon
+    listener.listen(service, link, stop, 100, monotonic=link.look)
+    told = [event for event in events if event in ("subscribed", "beacon")]
+    assert told == ["subscribed", "beacon"] * 3 + ["beacon"] * 2
+    assert 200 <= link.looks <= 300
 
 
 def test_a_batch_is_bounded(monkeypatch):
