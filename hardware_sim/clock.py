@@ -16,8 +16,10 @@ import threading
 import time
 
 from agent.clock import SOURCE_NTP, Wall
+from hardware_sim.pty_line import line_behind
 
-# Listening to a real descriptor: at least so many steps of at least so much real time each.
+# Listening to a real descriptor: at least so many steps of at least so much real time each, and in each the
+# part behind it is asked.
 _STEPS, _STEP_REAL_S = 20, 0.005
 _HEARING_S = 0.01
 PATIENCE_S = 0.1
@@ -65,10 +67,12 @@ class PacedClock:
         pseudo-terminal) answers in real time and speaks by itself at its own instants of this clock."""
         began_ns = self.boottime_ns()
         count = max(_STEPS, math.ceil(seconds / self._speed / _STEP_REAL_S))
-        step_s = seconds / count
+        step_s, line = seconds / count, line_behind(fd)
         for number in range(count):
-            began_s = time.monotonic()
+            began_s, looks = time.monotonic(), line.looks if line else 0
             readable = bool(select.select([fd], [], [], max(_STEP_REAL_S, step_s / self._speed))[0])
+            if line and not readable:
+                line.await_look(looks)
             passed_s = step_s
             if readable:  # hearing costs time too, else a line that never falls silent would stop it
                 real_s = time.monotonic() - began_s

@@ -3,7 +3,8 @@
 - The part is asked in its own thread: what it heard, and what it has to say by itself (`due`).
 - The line has a name that stays (a symbolic link, like /dev/serial/by-id): unplugging removes it and hangs
   up the tty, plugging in makes a new tty under the same name.
-- Time is real here; a part that needs virtual time asks its own clock.
+- Time is real here; a part that needs virtual time asks its own clock, and that clock asks `line_behind` a
+  tty whether the part was asked meanwhile: a busy machine must not make it look dead.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import os
 import select
 import threading
 import tty
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 _LOOK_S = 0.005
 _AT_ONCE = 4096
+_LONGEST_LOOK_S = 1.0
 
 
 class SerialPart(Protocol):
@@ -41,6 +44,8 @@ class PtyLine:
         self._master: int | None = None
         self._slave: int | None = None
         self._closing = threading.Event()
+        self._looked = threading.Condition()
+        self.looks = 0  # how often the part was asked
         self.plug()
         self._thread = threading.Thread(target=self._run, name=f"pty-{path.name}", daemon=True)
         self._thread.start()
@@ -55,6 +60,7 @@ class PtyLine:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.unlink(missing_ok=True)
             self.path.symlink_to(os.ttyname(self._slave))
+            _LINES[os.fstat(self._slave).st_rdev] = self
 
     def unplug(self) -> None:
         with self._lock:
@@ -63,6 +69,13 @@ class PtyLine:
                 if fd is not None:
                     os.close(fd)
             self._master = self._slave = None
+
+    def await_look(self, after: int) -> None:
+        """Until it was asked more often than `after` times, or will not be."""
+        with self._looked:
+            self._looked.wait_for(
+                lambda: self.looks > after or not self._thread.is_alive(), timeout=_LONGEST_LOOK_S
+            )
 
     def close(self) -> None:
         self._closing.set()
@@ -76,6 +89,9 @@ class PtyLine:
             with self._lock, contextlib.suppress(OSError):  # a hang-up in the middle of a transfer
                 if self._master is not None:
                     self._turn(self._master)
+            with self._looked:
+                self.looks += 1
+                self._looked.notify_all()
             self._closing.wait(_LOOK_S / 5)
 
     def _turn(self, master: int) -> None:
@@ -86,3 +102,11 @@ class PtyLine:
         # Like a UART nobody listens to: what does not fit is lost, the part does not wait.
         if said and select.select([], [master], [], 0)[1]:
             os.write(master, said)
+
+
+_LINES: weakref.WeakValueDictionary[int, PtyLine] = weakref.WeakValueDictionary()  # by the tty's number
+
+
+def line_behind(fd: int) -> PtyLine | None:
+    """The line whose tty `fd` is; None for a tty that nothing simulated is behind."""
+    return _LINES.get(os.fstat(fd).st_rdev)

@@ -83,6 +83,26 @@ def test_listening_to_silence_takes_its_virtual_time_and_leaves_real_time_to_ans
     assert least_s <= time.monotonic() - began < 2.0
 
 
+class Slow(Ticker):
+    """Answers everything, but is asked only every now and then: as on a machine that does other work."""
+
+    def heard(self, data: bytes) -> bytes:
+        return b"answer"
+
+    def due(self) -> bytes:
+        threading.Event().wait(0.25)
+        return b""
+
+
+def test_a_part_that_the_machine_had_no_time_for_is_not_silent(plugged):
+    clock = PacedClock(0, 0)
+    _, fd = plugged(Slow(clock))
+    for _ in range(3):
+        os.write(fd, b"question")
+        assert clock.wait_readable(fd, 0.5), "within half a second of virtual time it answers"
+        assert os.read(fd, 100) == b"answer"
+
+
 @pytest.mark.parametrize("speed", [1.0, 1000.0, math.inf])
 def test_a_line_that_never_falls_silent_does_not_stop_time(plugged, speed):
     clock = PacedClock(0, 0, speed)
