@@ -2,7 +2,8 @@
 
 - Everything lies in one folder: the gateway's, the device's, the configuration, what was captured, logs.
 - Each process leads its own group, dies with this one (Linux, PR_SET_PDEATHSIG), and is ended by `close`.
-- The broker is a process of its own: it can be stopped while the gateway goes on.
+- The broker is a process of its own: it can be stopped while the gateway goes on. Its port is held by a
+  socket of ours that never listens: no other program is given it meanwhile.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ class TestNetwork:
         self.config, self.captured = folder / "agent.toml", folder / "captured.jsonl"
         self.claim = self.device = ""
         self._readings_per_proof = readings_per_proof
-        self._port = _free_port()
+        self._held = _held_port()
+        self._port = int(self._held.getsockname()[1])
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -73,6 +75,7 @@ class TestNetwork:
     def __exit__(self, *_error: object) -> None:
         for name in list(self._running):
             self.kill(name)
+        self._held.close()
 
     def set_up(self, say: Callable[[str], None]) -> None:
         """Broker, gateway and a device that has joined. Raises `NetworkFailed`."""
@@ -199,6 +202,8 @@ def _die_with_us() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def _held_port() -> socket.socket:
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # like servers: they may listen here
+    held.bind(("127.0.0.1", 0))
+    return held

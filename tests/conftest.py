@@ -1,16 +1,28 @@
-"""Fixtures that several folders share: a real Mosquitto on a free loopback port."""
+"""What all tests share: how many run at once, Hypothesis' patience, a real Mosquitto on a port of its own.
+
+Tests run beside each other in several processes (pytest-xdist), on machines that do other work, too. A test
+keeps its files in `tmp_path`, its port is held (`hold_port`), and it awaits conditions (`until`).
+"""
 
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
 import socket
 import subprocess
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How fast examples are made and run says how busy the machine is, nothing else.
+PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("patient", PATIENT)
+hypothesis.settings.load_profile("patient")
 
 # Debian installs it where ordinary users' PATH does not look.
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
@@ -26,6 +38,12 @@ log_dest file {folder}/mosquitto.log
 """
 
 
+@pytest.hookimpl(optionalhook=True)  # there may be no pytest-xdist
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: half of the suite's time is spent waiting for processes, so two for each core."""
+    return min(8, 2 * len(os.sched_getaffinity(0)))
+
+
 def wait_until(
     condition: Callable[[], object], deadline_s: float = 10.0, what: str = "the condition"
 ) -> None:
@@ -37,16 +55,22 @@ def wait_until(
         time.sleep(0.01)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def hold_port() -> socket.socket:
+    """Bound and silent: while it is open nobody else is given its port, and a server that we start may listen
+    there, again and again. Other tests run beside this one: a port that was merely free is soon taken."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # like Mosquitto and asyncio
+    held.bind(("127.0.0.1", 0))
+    return held
 
 
 class Mosquitto:
     """One broker on 127.0.0.1:`port`. Sessions and retained messages outlive `stop`, not `kill`."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+        held = hold_port()
+        weakref.finalize(self, held.close)
+        self.port = int(held.getsockname()[1])
         self.url = f"mqtt://127.0.0.1:{self.port}"
         self.log = folder / "mosquitto.log"
         self._config = folder / "mosquitto.conf"
@@ -93,6 +117,13 @@ class Mosquitto:
 def until() -> Callable[..., None]:
     """`until(condition, deadline_s, what)`: how a test awaits another thread or process."""
     return wait_until
+
+
+@pytest.fixture
+def free_port() -> Iterator[int]:
+    """A port of 127.0.0.1 on which nobody listens, for the length of the test; see `hold_port`."""
+    with hold_port() as held:
+        yield int(held.getsockname()[1])
 
 
 @pytest.fixture

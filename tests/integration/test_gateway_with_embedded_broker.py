@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import free_port
 from tests.gateway_parts import Device
 from tests.integration.gateway_process import GatewayProcess, Node
 
 pytest.importorskip("amqtt", reason="the extra `broker` is not installed")
 
 
-def test_a_device_joins_and_goes_on_after_broker_and_gateway_restarted(tmp_path, until):
-    port = free_port()
-    gateway = GatewayProcess(tmp_path / "gateway", f"mqtt://127.0.0.1:{port}")
+def test_a_device_joins_and_goes_on_after_broker_and_gateway_restarted(tmp_path, until, free_port):
+    gateway = GatewayProcess(tmp_path / "gateway", f"mqtt://127.0.0.1:{free_port}")
     try:
         gateway.start("--embedded-broker")
         until(gateway.starts, 20, "the embedded broker")
-        node = Node(Device(), port, until, gateway.key)
+        node = Node(Device(), free_port, until, gateway.key)
         node.enrol(gateway.claim())
         node.send(*(node.device.seal() for _ in range(20)))
         assert node.await_head(20).missing == ()

@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from agent.settings import load
 from hardware_sim import audit
 from hardware_sim.replay import ReplayWorld
-from tests.conftest import free_port, wait_until
+from tests.conftest import wait_until
 from tests.sim_parts import joined_config, made_up_day, sealed, write_config, write_day
 
 SIM = [sys.executable, "-m", "hardware_sim.cli"]
@@ -127,14 +127,13 @@ def _client(protocol: MQTTProtocolVersion, client_id: str = "somebody") -> tuple
     return client, answers
 
 
-def test_the_broker_says_at_once_that_it_does_not_speak_mqtt_5_and_then_speaks_3_1_1(start):
-    port = free_port()
-    process = start("broker", "--port", port)
+def test_the_broker_says_at_once_that_it_does_not_speak_mqtt_5_and_then_speaks_3_1_1(start, free_port):
+    process = start("broker", "--port", free_port)
 
     def answer(protocol: MQTTProtocolVersion) -> int:
         client, answers = _client(protocol)
         client.will_set("will", b"x", qos=1, retain=True)
-        wait_until(lambda: _connects(client, port), 30, "the broker's port")
+        wait_until(lambda: _connects(client, free_port), 30, "the broker's port")
         end = time.monotonic() + 5
         while not answers and time.monotonic() < end:
             client.loop(0.1)

@@ -165,12 +165,10 @@ def test_a_full_inbox_leaves_the_message_unacknowledged(connect, until, monkeypa
     assert link.inbox.empty()
 
 
-def test_no_broker_at_all_is_no_reason_to_end(until, monkeypatch):
+def test_no_broker_at_all_is_no_reason_to_end(until, monkeypatch, free_port):
     monkeypatch.setattr(links, "_FIRST_WAIT_S", 0.01)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
     problems: list[str] = []
-    link = Link(("127.0.0.1", port), "g", ["a"], jitter=lambda: 0.5)
+    link = Link(("127.0.0.1", free_port), "g", ["a"], jitter=lambda: 0.5)
     monkeypatch.setattr(link, "_say", problems.append)
     link.start()
     until(lambda: len(problems) >= 3)
