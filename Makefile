@@ -1,5 +1,5 @@
 # Fieldproof. `make demo` and `make test` do all set-up themselves, in .venv; nothing else is touched,
-# except that `make test` installs the mosquitto package where it may (scripts/debian-packages).
+# except that `make test` installs what the tests start where it may (scripts/debian-packages).
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,6 +8,10 @@ DEV := .venv/.installed-dev
 INTEROP := .venv-interop/.installed
 FUZZ := .venv-fuzz/.installed
 SECONDS = 600
+# What tests start beside Python: a broker, a TPM and its tools, a terminal. The name of a command or a package.
+TEST_PACKAGES := mosquitto swtpm tpm2-tools tmux
+# Several tests wait at once; a process that has nothing left takes over what another still has to do.
+PARALLEL := -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -22,12 +26,12 @@ demo: $(DEMO) ## a simulated node, a broker and a gateway on this machine (WORLD
 	@$(BIN)/fieldproof-sim demo $(if $(WORLD),--world "$(WORLD)")
 
 test: $(DEV) ## the quick suite, under five minutes
-	@scripts/debian-packages mosquitto
-	@$(BIN)/python -m pytest -m "not slow"
+	@scripts/debian-packages $(TEST_PACKAGES)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 test-all: $(DEV) ## every test, then ten minutes of fuzzing
-	@scripts/debian-packages mosquitto
-	@$(BIN)/python -m pytest
+	@scripts/debian-packages $(TEST_PACKAGES)
+	@$(BIN)/python -m pytest $(PARALLEL)
 	@$(MAKE) --no-print-directory fuzz SECONDS=600
 
 fuzz: $(DEV) ## arbitrary bytes into every decoder of the drivers (SECONDS=600)
