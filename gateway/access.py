@@ -37,7 +37,14 @@ def acl(network: str, identity: Identity, gateway_user: str) -> str:
     lines += ["", "# Every device, also those that have not joined yet."]
     lines += [f"pattern write {device}/{leaf}" for leaf in wire.DEVICE_WRITES]
     lines += [f"pattern read {device}/{leaf}" for leaf in wire.DEVICE_READS]
-    lines += [f"pattern read {root}/beacon", "", "# The gateway."]
+    if identity is Identity.CLIENT_ID:
+        lines += [f"topic read {root}/beacon"]
+    else:  # the only way to speak of every user
+        lines += [
+            "# Mosquitto warns that this pattern names nobody; it is meant for all.",
+            f"pattern read {root}/beacon",
+        ]
+    lines += ["", "# The gateway."]
     lines += [f"user {gateway_user}"]
     lines += [f"topic read {root}/+/{leaf}" for leaf in wire.DEVICE_WRITES]
     lines += [f"topic write {root}/+/{leaf}" for leaf in wire.DEVICE_READS]
@@ -70,7 +77,7 @@ def _broker_config(network: str, identity: Identity, port: int, folder: str) -> 
         yield f"password_file {folder}/passwords"
     yield f"acl_file {folder}/acl"
     yield "# A proof is the largest message there is."
-    yield f"message_size_limit {wire.MAX_MESSAGE_BYTES}"
+    yield f"max_packet_size {wire.MAX_MESSAGE_BYTES + 1024}"
 
 
 _IN_WORDS = {
