@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent.broker import broker_of, tls_context
+from agent.broker import broker_of, password, tls_context
 from agent.errors import JoinFirst
 from agent.keystore import Board, key_exists, open_key, open_next_key
 from agent.membership import FixMembership, Joined, load, save
@@ -42,7 +42,7 @@ def enrol(
     before = _before(settings, board, now_s())
     joining.require_good_for(claim, now_s(), before.membership if before else None)
     broker = broker_of(settings.mqtt, claim.broker_url, claim.broker_ca)
-    tls_context(broker)  # files and authorities that are none are said here
+    tls_context(broker), password(settings.mqtt)  # unusable files are said before anything is made
     given, key_made = identity.give(settings, now_s(), board)
     signer, next_key = open_key(settings.key, board), open_next_key(settings.key, board).public_key
     asked = joining.request(claim, identity.descriptor(signer), signer, next_key, now_s())

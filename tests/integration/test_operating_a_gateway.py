@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import MOSQUITTO, free_port
+from tests.conftest import MOSQUITTO
 
 pytestmark = pytest.mark.mosquitto
 PAGE = Path(__file__).parents[2] / "docs" / "operating-a-gateway.md"
@@ -108,9 +108,8 @@ def home(tmp_path):
             os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
-def follow(home: Path, text: str, deadline_s: float) -> list[dict[str, Any]]:
+def follow(home: Path, port: int, text: str, deadline_s: float) -> list[dict[str, Any]]:
     """Runs `text`; the gateway's line of the one device after each time it delivered."""
-    port = free_port()
     shown_id = "fieldproof-provision show --config ~/node/agent.toml --json"
     simulated = "fieldproof-sim run --config ~/node/agent.toml --climate 1 --speed inf --until-done"
     for said, put in (
@@ -151,15 +150,15 @@ def environment(home: Path) -> dict[str, str]:
 
 
 @pytest.mark.timeout(150)  # a dozen programs one after the other, on a machine others may load
-def test_who_follows_the_page_has_receipts_over_tls_with_certificates(home):
-    (line,) = follow(home, script("Day to day"), 140)
+def test_who_follows_the_page_has_receipts_over_tls_with_certificates(home, free_port):
+    (line,) = follow(home, free_port, script("Day to day"), 140)
     assert (line["owner"], line["readings"], line["verdicts"]) == ("Ada", 120, {})
 
 
 @pytest.mark.slow  # the same, then claims, evidence, revocation, passwords, client ids
 @pytest.mark.timeout(300)
-def test_who_follows_the_page_to_its_end_has_receipts_in_each_of_the_three_ways(home):
-    lines = follow(home, script(), 280)
+def test_who_follows_the_page_to_its_end_has_receipts_in_each_of_the_three_ways(home, free_port):
+    lines = follow(home, free_port, script(), 280)
     assert [line["readings"] for line in lines] == [120, 240, 360]
     assert not lines[-1]["revoked"]
     command = [f"{home}/fieldproof/.venv/bin/fieldproof-gateway", "claim", "list", "--dir", f"{home}/hills"]

@@ -264,6 +264,30 @@ def test_a_claim_that_cannot_be_used_makes_no_key(device, text):
     assert device.files() == {}
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "broker.example.net"])
+def test_a_claim_for_a_broker_without_tls_is_refused_unless_the_owner_allowed_it(device, host):
+    """Downgrade: neither who makes claims nor who alters one brings a device to speak in the open."""
+    device.config.write_text(device.config.read_text().replace("allow_plain = true", ""))
+    said = one_sentence(device.run("join", claim(broker_url=f"mqtt://{host}")), 2)
+    assert f"mqtt://{host} is without TLS" in said
+    assert "mqtt.allow_plain = true" in said
+    assert device.files() == {}
+
+
+@pytest.mark.parametrize("key", ["ca_file", "cert_file", "key_file", "password_file"])
+def test_a_tls_file_that_is_not_there_stops_join_before_anything_is_made(device, key):
+    device.config.write_text(device.config.read_text().replace("allow_plain = true", f'{key} = "/none.pem"'))
+    said = one_sentence(device.run("join", claim(broker_url="mqtts://127.0.0.1:1")), 2)
+    assert f"mqtt.{key}" in said
+    assert device.files() == {}
+
+
+def test_an_authority_that_is_none_stops_join_before_anything_is_made(device):
+    text = claim(broker_url="mqtts://127.0.0.1:1", broker_ca=bytes(10))
+    assert "authority in the claim is no certificate" in one_sentence(device.run("join", text), 2)
+    assert device.files() == {}
+
+
 def test_a_member_of_one_network_is_not_moved_to_another_by_a_claim(device):
     joined(device, "elsewhere")
     before = device.files()
