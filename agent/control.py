@@ -1,6 +1,7 @@
 """The running agent's own socket: `control.sock` in the state folder, mode 0600.
 
-- A request is one line of at most 128 bytes: `status`, or `export <since> <until>` (seconds since 1970).
+- A request is one line of at most 128 bytes: `status`, `prove` (read all instruments now and seal a proof),
+  or `export <since> <until>` (seconds since 1970).
 - The answer is one JSON document, or the bytes of an evidence bundle, and the end of the stream. An export
   that could not be finished ends in a reset, never in a shorter bundle that looks whole.
 - One connection at a time; nobody is waited for longer than five seconds.
@@ -34,8 +35,9 @@ class ControlServer:
         path: Path,
         make_report: Callable[[], dict[str, object]],
         export: Callable[[int, int], Iterator[bytes]],
+        prove: Callable[[], None],
     ) -> None:
-        self._path, self._make_report, self._export = path, make_report, export
+        self._path, self._make_report, self._export, self._prove = path, make_report, export, prove
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         making = path.with_suffix(".new")  # as long a name; whoever sees the socket can use it
         try:
@@ -74,12 +76,15 @@ class ControlServer:
         match connection.recv(MAX_REQUEST_BYTES).decode("ascii", "replace").split():
             case ["status"]:
                 connection.sendall(json.dumps(self._make_report()).encode())
+            case ["prove"]:
+                self._prove()
+                connection.sendall(b'{"asked": true}')
             case ["export", since, until] if since.isdecimal() and until.isdecimal():
                 for piece in self._export(int(since), int(until)):
                     connection.sendall(piece)
                 connection.sendall(END)
             case _:
-                connection.sendall(b'{"problem": "requests are: status, export <since> <until>"}')
+                connection.sendall(b'{"problem": "requests are: status, prove, export <since> <until>"}')
 
 
 END = b"\xf7"  # CBOR undefined: no item of a bundle; the client cuts it off and knows that all came

@@ -42,9 +42,7 @@ def main(fd: int) -> int:
     try:
         signer = open_key(settings.key)
         clock = SystemClock()
-        joined = membership.load(
-            settings.membership_path, signer.device, clock.wall().ns // 10**9
-        )
+        joined = membership.load(settings.membership_path, signer.device, clock.wall().ns // 10**9)
         with alone(settings.state_dir):
             return serve(Node(settings, signer, joined, clock, HardwareBuses(clock)), settings)
     except AgentError as error:
@@ -76,7 +74,7 @@ def serve(node: Node, settings: Settings, stop: threading.Event | None = None) -
     server: ControlServer | None = None
     try:
         node.start()
-        server = ControlServer(settings.control_socket, node.status, node.export)
+        server = ControlServer(settings.control_socket, node.status, node.export, node.prove_now)
         notify.notify("READY=1")
         nodes.hold(node, stop, notify.watchdog_s(), lambda: notify.notify("WATCHDOG=1"))
         notify.notify("STOPPING=1")

@@ -125,6 +125,11 @@ class Keeper:
         """A proof with `nonce` is sealed once each of `instruments` has appended a sample read since now."""
         self._challenge = _Challenge(nonce, self._clock.boottime_ns(), deadline_ns, set(instruments))
 
+    def prove_now(self, deadline_ns: int, instruments: set[str]) -> None:
+        """Like a challenge, of nobody; one in force will do as well."""
+        if self._challenge is None:
+            self.hear_challenge(b"", deadline_ns, instruments)
+
     def seal_open_window(self) -> None:
         """Seal whatever samples or losses there are, now."""
 
@@ -264,7 +269,7 @@ class Keeper:
     def _seal(self, journal: Journal, challenge: _Challenge | None = None) -> None:
         if self._beacon is not None:
             beacon, data = self._beacon
-            nonce = (challenge.nonce,) if challenge else ()
+            nonce = (challenge.nonce,) if challenge and challenge.nonce else ()
             self._sealer.freshness = (beacon.hash, *nonce)
             papers.keep_beacon(journal, beacon.hash, data)
         sealed = self._sealer.seal(journal)

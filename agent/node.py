@@ -46,6 +46,7 @@ from proof.descriptor import Descriptor, InstrumentDescriptor, QuantityDescripto
 from proof.keys import Signer, multibase_part
 
 PUBLISH_AT_STOP_S = 2.0
+_PROVE_NS = 15 * 10**9  # so long a proof that is asked for waits for instruments
 _MODEL = Path("/proc/device-tree/model")
 _log = structlog.get_logger()
 
@@ -197,10 +198,20 @@ class Node:
         self._identities[name] = identity
         self.sealer.descriptor = self._descriptor()
 
+    def prove_now(self) -> None:
+        """Read every instrument outside its schedule and seal a proof: its owner wants to see one."""
+        self.keeper.prove_now(self._clock.boottime_ns() + _PROVE_NS, self._running())
+        self._read_now()
+
     def _on_challenge(self, challenge: Challenge) -> None:
         deadline_ns = self._clock.boottime_ns() + round(challenge.deadline_s * 0.8e9)
-        running = {sampler.name for sampler in self.samplers if not sampler.state.ended}
-        self.keeper.hear_challenge(challenge.nonce, deadline_ns, running)
+        self.keeper.hear_challenge(challenge.nonce, deadline_ns, self._running())
+        self._read_now()
+
+    def _running(self) -> set[str]:
+        return {sampler.name for sampler in self.samplers if not sampler.state.ended}
+
+    def _read_now(self) -> None:
         for sampler in self.samplers:
             sampler.read_now()
 

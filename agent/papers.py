@@ -15,7 +15,8 @@ MAX_BEACONS = MAX_VERDICTS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """`captured` counts every sample ever appended to this store."""
+    """`captured` counts every sample ever appended to this store. `receipted_at_s` is the gateway's time of
+    the newest receipt, -1 before the first."""
 
     captured: int
     unsealed: int
@@ -23,12 +24,11 @@ class Counts:
     unreceipted: int
     unreceipted_readings: int
     receipted_seq: int
+    receipted_at_s: int
     bytes_used: int
 
 
-def store_verdicts(
-    journal: Journal, log_id: int, found: Sequence[ProofVerdict]
-) -> tuple[ProofVerdict, ...]:
+def store_verdicts(journal: Journal, log_id: int, found: Sequence[ProofVerdict]) -> tuple[ProofVerdict, ...]:
     """The newest `MAX_VERDICTS` stay. Those that were not known before: receipts repeat the last ones."""
     sql = "INSERT OR IGNORE INTO verdicts VALUES (?, ?, ?, ?)"
     new = tuple(v for v in found if journal.execute(sql, (log_id, v.seq, v.code, v.detail)).rowcount)
@@ -93,6 +93,7 @@ def counts(journal: Journal) -> Counts:
         unreceipted,
         readings,
         receipted_seq,
+        journal.receipted_at_s(),
         bytes_used(journal),
     )
 

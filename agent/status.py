@@ -50,6 +50,7 @@ def report(
             "unreceipted": counts.unreceipted,
             "in_flight": link.in_flight,
             "receipted_seq": counts.receipted_seq,
+            "receipted_at_s": None if counts.receipted_at_s < 0 else counts.receipted_at_s,
         },
         "link": {"connected": link.connected, "protocol": link.protocol, "problem": link.problem},
         "clock": {"source": wall.source, "maxerror_s": wall.maxerror_us / 1e6},

@@ -1,4 +1,4 @@
-"""`fieldproof-sim`: run | broker | demo.
+"""`fieldproof-sim`: run | bus | broker | demo.
 
 - Every error a person can cause ends here as one sentence: exit code 2 when something must be changed first,
   1 when it may work later.
@@ -94,6 +94,24 @@ def run(
     if until_done:
         runs.stop_when_done(node, stop)
     raise typer.Exit(serve(node, found, stop))
+
+
+@app.command()
+def bus(
+    root: Annotated[Path, typer.Argument(help="Where dev/serial/by-id shall stand, as on a machine.")],
+    part: Annotated[list[str], typer.Option(help="A part to plug in, such as sds011; may be repeated.")],
+    climate: Annotated[int, typer.Option(help="Seed of the synthetic climate.")] = 1,
+) -> None:
+    """Plug simulated parts into serial lines that any program may open: real ttys, under ROOT."""
+    from hardware_sim import plugged
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    with plugged.in_lines(root.absolute(), part, climate) as lines:
+        for line in lines:
+            typer.echo(str(line.path))
+        stop.wait()
 
 
 @app.command()

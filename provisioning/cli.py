@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import typer
 
-from provisioning import commands_calibration, commands_device, commands_doctor
+from provisioning import commands_calibration, commands_device, commands_doctor, commands_setup
 
 COMMANDS = (
+    commands_setup.setup,
     commands_device.init,
     commands_device.join,
     commands_device.show,

@@ -1,7 +1,7 @@
 """Files that everybody may read, written whole or not at all: configurations, certificates.
 
 A temporary file beside it, fsync, then `link` to the name (`write_new`) or `rename` over it (`replace`),
-fsync of the folder. An interrupted write leaves the temporary file behind; the next write takes it over.
+fsync of the folder. An interrupted write leaves the temporary file behind; the next write removes it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def _write(path: Path, data: bytes, put: Callable[[Path, Path], None]) -> None:
     temporary = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        temporary.unlink(missing_ok=True)  # left behind, it may be another name of the file at `path`
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             with open(os.open(temporary, flags, _MODE), "wb") as file:  # noqa: PTH123 - of a descriptor
                 file.write(data)

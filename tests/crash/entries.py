@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 from provisioning.identity import write_example
 
@@ -41,3 +42,16 @@ def do_all_kinds() -> None:
     subprocess.run(["true"], check=True)
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.sendall(b"x")
+
+
+def set_up_with_what_is_found() -> None:
+    """`fieldproof-provision`, its search for instruments cut short: it changes nothing and takes 12 s."""
+    from agent.discover import Finding
+    from provisioning import cli, instruments
+
+    found = [Finding("serial:/dev/serial/by-id/x", drivers=("sds011",))]
+    with (
+        mock.patch.object(instruments, "find", return_value=found),
+        mock.patch.object(instruments, "read_each", lambda chosen, _person: (tuple(chosen), [])),
+    ):
+        cli.main()

@@ -146,9 +146,7 @@ class Satellite:
         (Wall(0, SOURCE_NTP, 9_000_000), 10**9, SOURCE_GNSS, 1_000_000),
     ],
 )
-def test_satellites_are_believed_where_they_know_better(
-    monkeypatch, kernel, error_ns, source, maxerror_us
-):
+def test_satellites_are_believed_where_they_know_better(monkeypatch, kernel, error_ns, source, maxerror_us):
     base = FakeClock()
     monkeypatch.setattr(base, "wall", lambda: kernel)
     aided = AidedClock(base)

@@ -24,6 +24,11 @@ class Agent:
         self.fail: Exception | None = None
         self.asked: list[tuple[int, int]] = []
 
+        self.proved = 0
+
+    def prove(self) -> None:
+        self.proved += 1
+
     def report(self) -> dict[str, object]:
         if self.fail:
             raise self.fail
@@ -45,7 +50,7 @@ def agent():
 @pytest.fixture
 def path(tmp_path, agent, monkeypatch):
     monkeypatch.setattr(control, "_TIMEOUT_S", 0.3)
-    server = ControlServer(tmp_path / "c.sock", agent.report, agent.export)
+    server = ControlServer(tmp_path / "c.sock", agent.report, agent.export, agent.prove)
     yield tmp_path / "c.sock"
     server.close()
     assert not (tmp_path / "c.sock").exists()
@@ -71,10 +76,16 @@ def test_the_report_comes_as_json(path):
     assert ask_status(path) == REPORT
 
 
+def test_a_proof_may_be_asked_for(path, agent):
+    assert raw(path, b"prove\n") == b'{"asked": true}'
+    assert agent.proved == 1
+
+
 @pytest.mark.parametrize(
     "request_",
     [
         b"\n",
+        b"prove it\n",
         b"shutdown\n",
         b"status please\n",
         b"export\n",
@@ -88,7 +99,8 @@ def test_the_report_comes_as_json(path):
     ],
 )
 def test_a_request_that_is_none_says_which_there_are(path, agent, request_):
-    assert json.loads(raw(path, request_)) == {"problem": "requests are: status, export <since> <until>"}
+    problem = "requests are: status, prove, export <since> <until>"
+    assert json.loads(raw(path, request_)) == {"problem": problem}
     assert agent.asked == []
     assert ask_status(path) == REPORT
 
@@ -154,7 +166,7 @@ def test_a_socket_left_by_a_killed_agent_is_taken_over(tmp_path, agent):
         left.bind(str(path))
     with pytest.raises(TryAgain):
         ask_status(path)
-    server = ControlServer(path, agent.report, agent.export)
+    server = ControlServer(path, agent.report, agent.export, agent.prove)
     assert ask_status(path) == REPORT
     server.close()
 
@@ -163,7 +175,7 @@ def test_a_folder_too_deep_for_a_socket_is_a_hard_stop(tmp_path, agent):
     deep = tmp_path / ("d" * 90) / ("e" * 90)
     deep.mkdir(parents=True)
     with pytest.raises(HardStop, match="short state_dir"):
-        ControlServer(deep / "control.sock", agent.report, agent.export)
+        ControlServer(deep / "control.sock", agent.report, agent.export, agent.prove)
 
 
 @pytest.mark.parametrize("answer", [b"", b"nonsense", b"[1]", b'{"problem": "x"}', b"x" * 1_100_000])

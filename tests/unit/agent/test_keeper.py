@@ -426,6 +426,31 @@ def test_a_challenge_is_answered_when_its_time_is_up_with_what_there_is(tmp_path
         assert answer.claims.freshness[1] == bytes(range(16))
 
 
+def test_a_proof_asked_for_is_sealed_after_all_were_read_and_carries_nobody_s_nonce(tmp_path):
+    with Rig(tmp_path, readings=100) as rig:
+        rig.keeper.hear_beacon(*heard(1))
+        rig.keeper.prove_now(rig.clock.boottime_ns() + 10**12, {"bme280-76", "b"})
+        assert rig.append()
+        rig.settle()
+        assert rig.proofs() == []
+        assert rig.append(instrument="b")
+        rig.settle()
+        (asked_for,) = rig.proofs()
+        assert asked_for.claims.freshness == (heard(1)[0].hash,)
+        assert len(list(asked_for.readings())) == 2
+
+
+def test_a_proof_asked_for_does_not_take_the_place_of_a_challenge(tmp_path):
+    with Rig(tmp_path, readings=100) as rig:
+        rig.keeper.hear_beacon(*heard(1))
+        rig.keeper.hear_challenge(bytes(range(16)), rig.clock.boottime_ns() + 10**12, {"bme280-76"})
+        rig.keeper.prove_now(rig.clock.boottime_ns() + 10**12, {"bme280-76", "b"})
+        rig.append()
+        rig.settle()
+        (answer,) = rig.proofs()
+        assert answer.claims.freshness[1] == bytes(range(16))
+
+
 def test_an_answer_that_could_not_be_stored_is_given_again(tmp_path):
     rig = Rig(tmp_path, readings=100)
     with rig:

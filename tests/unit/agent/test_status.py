@@ -19,7 +19,7 @@ NOW_S = 1_800_000_000
 MEMBERSHIP = Membership("did:key:z6Mk", "moor", "live", (), (), 0, None)
 WELL = InstrumentState("one", "BME280", "ab12", 7, 0, "", (Measured("temperature", "Cel", 20),), False)
 UP = LinkState(True, "MQTT 5", "", 2, True)
-COUNTS = Counts(70, 3, 9, 1, 7, 8, 1_000_000)
+COUNTS = Counts(70, 3, 9, 1, 7, 8, 1_799_999_990, 1_000_000)
 
 
 def report(**changes: Any) -> dict[str, Any]:
@@ -45,7 +45,9 @@ def test_a_well_node_is_healthy_and_has_nothing_to_explain():
     assert made["why"] == []
     assert made["last_receipted_reading_age_s"] == 100.0
     assert made["readings"] == {"captured": 70, "unsealed": 3, "unreceipted": 7}
-    assert made["proofs"] == {"sealed": 9, "unreceipted": 1, "in_flight": 2, "receipted_seq": 8}
+    assert made["proofs"] == {
+        "sealed": 9, "unreceipted": 1, "in_flight": 2, "receipted_seq": 8, "receipted_at_s": 1_799_999_990,
+    }  # fmt: skip
     assert made["clock"] == {"source": SOURCE_NTP, "maxerror_s": 0.0025}
     assert made["instruments"][0]["latest"] == {"temperature": [20.0, "Cel"]}
     assert json.loads(json.dumps(made)) == made
@@ -82,7 +84,7 @@ def test_healthy_is_the_age_of_the_last_receipted_reading_and_nothing_else(age_s
             "Instrument two: Nothing answers.",
         ),
         (
-            {"counts": Counts(70, 3, 9, 1, 7, 8, 9_500_000)},
+            {"counts": Counts(70, 3, 9, 1, 7, 8, -1, 9_500_000)},
             "The journal is almost full: the oldest proofs will be given up.",
         ),
     ],
