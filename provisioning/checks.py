@@ -22,7 +22,7 @@ from typing import Any
 from agent.errors import AgentError
 from drivers.errors import DriverError
 
-BUDGET_S = 55.0
+BUDGET_S = 50.0
 _TWO_SENTENCES = re.compile(r"(.+?[.?!]) (?=[A-Z])(.+)", re.DOTALL)
 
 

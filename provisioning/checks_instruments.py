@@ -12,7 +12,7 @@ from agent.buses import Buses
 from agent.clock import Clock
 from agent.settings import InstrumentSettings
 from drivers.errors import DropSample, RetryLater, RetryNow
-from provisioning.checks import FAIL, PASS, WARN, Finding, failed
+from provisioning.checks import FAIL, PASS, SKIPPED, WARN, Finding, failed
 
 OPENING_S = 3.0
 LONGEST_S = 12.0
@@ -22,9 +22,14 @@ def deadline_s(instrument: InstrumentSettings) -> float:
     return min(LONGEST_S, OPENING_S + instrument.deadline_s)
 
 
-def instrument(instrument: InstrumentSettings, buses: Buses, clock: Clock, report: dict[str, Any]) -> Finding:
+def instrument(
+    instrument: InstrumentSettings, bus: str | None, buses: Buses, clock: Clock, report: dict[str, Any]
+) -> Finding:
+    """`bus` is None where that did not pass."""
     if report:
         return _told(instrument, report)
+    if bus is None:
+        return Finding(SKIPPED, f"It needs what `bus {instrument.bus}` did not give.")
     try:
         identity, _, values = testread.read(instrument, buses, clock)
     except (RetryLater, RetryNow, DropSample) as error:

@@ -55,7 +55,7 @@ def service(machine: Machine) -> Finding:
         return Finding(WARN, f"{UNIT}: {said['LoadState']}.", "Install the unit: systemd/README.md.", said)
     if said["ActiveState"] == "failed":
         reason = f" ({said.get('Result', '?')})"
-        return Finding(FAIL, f"{state}{reason}.", f"See why: journalctl -u {UNIT} -n 20")
+        return Finding(FAIL, f"{state}{reason}.", f"See why: journalctl -u {UNIT} -n 20", said)
     if said["ActiveState"] not in ("active", "activating", "reloading"):
         return Finding(WARN, f"{state}.", f"sudo systemctl enable --now {UNIT}", said)
     if said.get("UnitFileState") != "enabled":
@@ -125,13 +125,16 @@ def disk(settings: Settings, machine: Machine) -> Finding:
     return Finding(PASS, f"{said}.")
 
 
-def bus(name: str, machine: Machine) -> Finding:
-    """One bus of the configuration: there, the right kind of thing, and open to this user."""
+def bus(name: str, machine: Machine, simulated: bool = False) -> Finding:
+    """One bus of the configuration: there, the right kind of thing, and open to this user. A simulated device
+    needs none. The value is the bus's name."""
     kind, place = split(name)
     path = {"i2c": machine.dev / f"i2c-{place}", "w1": machine.one_wire}.get(kind, Path(place))
     try:
         status = path.stat()
     except OSError as error:
+        if simulated:
+            return Finding(SKIPPED, f"There is no {path}: a device with a sim: key has the simulator's.")
         return Finding(FAIL, f"{path}: {error.strerror}.", _MISSING[kind])
     if not (stat.S_ISDIR(status.st_mode) if kind == "w1" else stat.S_ISCHR(status.st_mode)):
         return Finding(FAIL, f"{path} is no device of that kind.", "Correct `bus` in the configuration.")
@@ -144,8 +147,8 @@ def bus(name: str, machine: Machine) -> Finding:
         return Finding(FAIL, f"{said}: {this} may not open it.", to_do)
     if kind == "serial" and path.name.startswith(("ttyUSB", "ttyACM")):
         to_do = "Use the name in /dev/serial/by-id that points to it."
-        return Finding(WARN, f"{said}: that name changes with the order of plugging in.", to_do)
-    return Finding(PASS, f"{said}.")
+        return Finding(WARN, f"{said}: that name changes with the order of plugging in.", to_do, name)
+    return Finding(PASS, f"{said}.", "", name)
 
 
 _MISSING = {

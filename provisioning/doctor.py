@@ -8,41 +8,26 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import textwrap
+import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
 from agent.buses import Buses, HardwareBuses
 from agent.clock import Clock, SystemClock
+from agent.errors import AgentError
 from agent.keystore import Board
-from agent.settings import Settings
+from agent.settings import Settings, load
+from provisioning import become, report
 from provisioning import checks_broker as broker
 from provisioning import checks_instruments as instruments
 from provisioning import checks_machine as machine
 from provisioning import checks_session as session
 from provisioning import checks_state as state
-from provisioning.checks import (
-    EXIT_CODES,
-    FAIL,
-    PASS,
-    SKIPPED,
-    WARN,
-    Check,
-    Examination,
-    Line,
-    Verdict,
-    worst,
-)
+from provisioning.checks import BUDGET_S, EXIT_CODES, WARN, Check, Examination, Line, worst
 from provisioning.checks_machine import Machine
-from provisioning.doorway import printable
-
-WIDTH = 80
-_STYLES = {PASS: "green", WARN: "yellow", FAIL: "bold red", SKIPPED: "dim"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +43,22 @@ class Case:
 
 
 def command(config: Path, board: Board, as_json: bool) -> int:
-    """Examine, print, and say the exit code."""
+    """Examine, print, and say the exit code. Root becomes the service's user first."""
+    with contextlib.suppress(AgentError):  # a configuration that does not load is the first line's business
+        unit = machine.service(Machine()).value or {}
+        become.owner_of(load(config).state_dir, unit.get("SupplementaryGroups", "").split())
     lines = examine(Case(config, board))
     if as_json:
-        Console(soft_wrap=True, highlight=False).print(to_json(lines), markup=False)
+        sys.stdout.write(report.to_json(lines) + "\n")
     else:
         console = Console(highlight=False)
-        console.print(to_text(lines, min(console.width, WIDTH)))
+        console.print(report.to_text(lines, min(console.width, report.WIDTH)))
     return EXIT_CODES[worst(lines)]
 
 
-def examine(case: Case) -> list[Line]:
+def examine(case: Case, budget_s: float = BUDGET_S) -> list[Line]:
     """Never raises."""
-    exam, where = Examination(), case.machine
+    exam, where = Examination(budget_s), case.machine
     with contextlib.ExitStack() as closing:
         exam.row(
             Check("configuration", "a file the agent can run with", partial(state.configuration, case.config))
@@ -151,11 +139,7 @@ def examine(case: Case) -> list[Line]:
 
         exam.row(
             Check(
-                "broker name",
-                "has an address",
-                broker.name,
-                ("membership", "configuration"),
-                deadline_s=6.0,
+                "broker name", "has an address", broker.name, ("membership", "configuration"), deadline_s=6.0
             )
         )
         exam.row(Check("broker port", "takes connections", broker.port, ("broker name",), deadline_s=6.0))
@@ -198,8 +182,9 @@ def examine(case: Case) -> list[Line]:
 def _bus_checks(settings: Settings | None, where: Machine) -> list[Check]:
     if settings is None:
         return [_unknown("buses", "there, and open to this user")]
+    simulated = settings.key.startswith("sim:")
     return [
-        Check(f"bus {bus}", "there, and open to this user", partial(machine.bus, bus, where))
+        Check(f"bus {bus}", "there, and open to this user", partial(machine.bus, bus, where, simulated))
         for bus in machine.buses_of(settings)
     ]
 
@@ -211,8 +196,9 @@ def _instrument_checks(settings: Settings | None, buses: Buses, clock: Clock) ->
         Check(
             one.name,
             "answers with a value",
-            lambda report, _bus, one=one: instruments.instrument(one, buses, clock, report),
-            ("agent", f"bus {one.bus}"),
+            lambda report, bus, one=one: instruments.instrument(one, bus, buses, clock, report),
+            ("agent",),
+            (f"bus {one.bus}",),
             deadline_s=instruments.deadline_s(one),
         )
         for one in settings.instrument
@@ -221,26 +207,3 @@ def _instrument_checks(settings: Settings | None, buses: Buses, clock: Clock) ->
 
 def _unknown(name: str, expected: str) -> Check:
     return Check(name, expected, lambda _: NotImplemented, ("configuration",))
-
-
-def to_json(lines: list[Line]) -> str:
-    return json.dumps({"verdict": worst(lines), "checks": [line.facts() for line in lines]}, indent=2)
-
-
-def to_text(lines: list[Line], width: int = WIDTH) -> Text:
-    """For people: what was expected, and what to do, only where something is wrong."""
-    verdicts, names = max(map(len, Verdict)) + 2, max(len(line.name) for line in lines) + 2
-    text = Text()
-    for line in lines:
-        said = [line.found]
-        if line.verdict in (WARN, FAIL):
-            said += [f"expected: {line.expected}", f"to do: {line.to_do}"][: 2 if line.to_do else 1]
-        text.append(f"{line.verdict:<{verdicts}}", _STYLES[line.verdict])
-        wrapped = [row for part in said for row in _wrapped(part, max(20, width - verdicts - names))]
-        text.append(f"{line.name:<{names}}" + f"\n{'':<{verdicts + names}}".join(wrapped) + "\n")
-    counts = {verdict: sum(line.verdict is verdict for line in lines) for verdict in Verdict}
-    return text.append(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count))
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(printable(text), width, break_on_hyphens=False)

@@ -14,6 +14,7 @@ from drivers.errors import RetryLater
 from hardware_sim.buses import SimulatedBuses
 from hardware_sim.worlds import ClimateWorld
 from provisioning import checks_instruments
+from provisioning import checks_machine as machine
 from provisioning.checks import FAIL, PASS, SKIPPED, WARN
 from provisioning.checks_instruments import instrument
 from tests.doctor_parts import Patient
@@ -50,7 +51,7 @@ def test_an_instrument_that_is_warming_up_is_a_warning(patient, monkeypatch):
         raise RetryLater("It is warming up: 20 s left.", 20.0)
 
     monkeypatch.setattr(testread, "read", warming_up)
-    finding = instrument(patient.settings.instrument[0], patient.buses, patient.clock, {})
+    finding = instrument(patient.settings.instrument[0], "i2c:1", patient.buses, patient.clock, {})
     assert (finding.verdict, "20 s left" in finding.found) == (WARN, True)
 
 
@@ -97,10 +98,9 @@ def test_a_serial_instrument_on_a_real_tty_passes(patient, meter):
 
 def test_an_unplugged_instrument_fails_at_its_bus(patient, meter):
     meter.unplug()
-    lines = patient.examine()
-    bus = lines[f"bus serial:{meter.path}"]
-    assert (bus.verdict, lines["meter"].verdict) == (FAIL, SKIPPED)
-    assert "Plug it in" in bus.to_do
+    bus = machine.bus(f"serial:{meter.path}", patient.machine)
+    assert (bus.verdict, "Plug it in" in bus.to_do) == (FAIL, True)
+    assert patient.examine()["meter"].verdict is SKIPPED
 
 
 def test_a_dead_part_on_a_living_line_fails(patient, meter):

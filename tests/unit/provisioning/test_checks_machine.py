@@ -151,6 +151,11 @@ def test_a_bus_that_is_not_there_fails_and_says_how_to_get_it(patient, bus, expe
     assert (finding.verdict, expected in finding.to_do) == (FAIL, True), finding
 
 
+def test_a_simulated_device_needs_no_bus(patient):
+    finding = machine.bus("i2c:7", patient.machine, simulated=True)
+    assert (finding.verdict, "sim: key" in finding.found) == (SKIPPED, True)
+
+
 def test_one_wire_is_a_folder(patient):
     patient.machine.one_wire.mkdir()
     assert machine.bus("w1:", patient.machine).verdict is PASS
