@@ -113,7 +113,8 @@ class Examination:
         try:
             return answer.get(timeout=max(0.0, until_s - time.monotonic()))
         except queue.Empty:
-            return Finding(check.late, f"There was no answer within {until_s - begun_s:.0f} s.")
+            found = f"There was no answer within {until_s - begun_s:.0f} s."
+            return Finding(check.late, found, "Something there hangs: examine it again, then restart it.")
 
     def _end(self, check: Check, finding: Finding) -> None:
         if finding.verdict in (PASS, WARN):

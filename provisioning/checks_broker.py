@@ -27,7 +27,8 @@ def name(joined: Joined, settings: Settings) -> Finding:
     except OSError as error:
         return failed(why_unreachable(error, broker))
     addresses = ", ".join(sorted({str(address[4][0]) for address in found}))
-    return Finding(PASS, f"{broker.host} is {addresses}.", "", broker)
+    said = f"{broker.host} is {addresses}." if addresses != broker.host else f"{addresses}, no name."
+    return Finding(PASS, said, "", broker)
 
 
 def port(broker: Broker) -> Finding:
@@ -51,8 +52,10 @@ def tls(broker: Broker, clock: Clock) -> Finding:
         ):
             certificate: dict[str, Any] = secure.getpeercert() or {}
             version = secure.version()
-    except (ConnectionError, TimeoutError) as error:  # the port was open a moment ago
-        return Finding(FAIL, f"{broker} ends the TLS handshake: {error}.", "Is this the TLS port?")
+    except TimeoutError:  # the port was open a moment ago
+        return Finding(FAIL, f"{broker} does not answer the TLS handshake.", "Is this the TLS port?")
+    except ConnectionError as error:
+        return Finding(FAIL, f"{broker} ends the TLS handshake: {error.strerror}.", "Is this the TLS port?")
     except OSError as error:
         return failed(why_unreachable(error, broker))
     ends_s = ssl.cert_time_to_seconds(certificate["notAfter"])

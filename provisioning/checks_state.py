@@ -79,13 +79,16 @@ def state_folder(settings: Settings) -> Finding:
     return Finding(PASS, f"{said}.", "", folder)
 
 
-def agent(folder: Path, settings: Settings, locks: Path) -> Finding:
+def agent(settings: Settings, locks: Path) -> Finding:
     """The value is the running agent's report, empty where none runs."""
+    folder = settings.state_dir
     try:
         report = ask_status(settings.control_socket)
     except TryAgain:
         if (holder := lock_holder(folder, locks)) is None:
             return Finding(PASS, f"None runs in {folder}.", "", {})
+        if not os.access(folder, os.X_OK, effective_ids=True):
+            return Finding(SKIPPED, f"Process {holder} runs in {folder}, and only its owner may ask it.")
         to_do = f"It may be starting: examine again. Else restart it (process {holder})."
         return Finding(FAIL, f"Process {holder} holds {folder} and does not answer.", to_do)
     if not report["healthy"]:
@@ -97,6 +100,8 @@ def agent(folder: Path, settings: Settings, locks: Path) -> Finding:
 
 def lock_holder(folder: Path, locks: Path) -> int | None:
     """The process that holds an exclusive flock on `folder`."""
+    if not folder.exists():
+        return None
     status = folder.stat()
     place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     for line in locks.read_text().splitlines():
@@ -109,7 +114,7 @@ def lock_holder(folder: Path, locks: Path) -> int | None:
 def key(settings: Settings, board: Board) -> Finding:
     signer = open_key(settings.key, board)
     message = b"fieldproof doctor " + secrets.token_bytes(16)
-    said = f"{signer.device}, class {signer.key_class}{_mode_of(settings.key)}"
+    said = f"Class {signer.key_class}{_mode_of(settings.key)}, of {signer.device}"
     if not signature_fits(signer.public_key, message, signer.sign(message)):
         return Finding(FAIL, f"{said}: it signs what it cannot verify.", "Restore it from its backup.")
     try:

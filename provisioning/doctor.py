@@ -87,8 +87,8 @@ def examine(case: Case, budget_s: float = BUDGET_S) -> list[Line]:
             Check(
                 "agent",
                 "none, or one that answers and is healthy",
-                lambda folder, settings: state.agent(folder, settings, where.locks),
-                ("state folder", "configuration"),
+                lambda settings: state.agent(settings, where.locks),
+                ("configuration",),
                 deadline_s=8.0,
             )
         )

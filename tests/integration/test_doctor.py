@@ -29,6 +29,7 @@ from provisioning.checks import FAIL, PASS, SKIPPED, WARN
 from provisioning.cli import app
 from tests import small_gateway
 from tests.doctor_parts import Authority, Patient, configure_broker
+from tests.integration.gateway_process import GatewayProcess
 from tests.sim_parts import GATEWAY, NETWORK
 from tests.small_gateway import SmallGateway
 
@@ -64,8 +65,14 @@ def gateway(patient, mosquitto) -> Iterator[SmallGateway]:
 @pytest.fixture
 def receipted(patient, gateway, until, monkeypatch) -> Patient:
     """A node that ran, delivered and stopped."""
-    patient.clock = SystemClock()
     monkeypatch.setattr(small_gateway, "NOW_S", int(time.time()))
+    live(patient, until)
+    return patient
+
+
+def live(patient: Patient, until: Callable[..., None]) -> None:
+    """A node's life from its first reading to its first receipt, in real time."""
+    patient.clock = SystemClock()
     patient.configure("window_s = 86400", "readings = 2")
     patient.configure('address = "0x76"', 'address = "0x76"\ninterval_s = 0.2\ndeadline_s = 0.2')
     signer, settings = open_key(patient.settings.key), patient.settings
@@ -77,7 +84,8 @@ def receipted(patient, gateway, until, monkeypatch) -> Patient:
         until(lambda: node.status()["last_receipted_reading_age_s"] is not None, 30.0, "a receipt")
     finally:
         node.stop()
-    return patient
+    patient.buses.close()
+    patient.buses = SimulatedBuses(settings.instrument, ClimateWorld(seed=1), patient.clock)
 
 
 @pytest.fixture
@@ -118,6 +126,27 @@ def test_a_node_with_history_asks_the_gateway_for_a_receipt_of_what_it_has(recei
     assert gateway.proofs[-1].hash in {proof.hash for proof in gateway.proofs[:proofs]}
     assert lines["receipt"].verdict is PASS
     assert {name: data for name, data in receipted.files().items() if name in before} == before
+
+
+def test_a_device_of_a_real_gateway_passes_before_its_first_reading_and_after(
+    patient, mosquitto, tmp_path, until
+):
+    gateway = GatewayProcess(tmp_path / "gateway", mosquitto.url)
+    gateway.start()
+    try:
+        until(lambda: gateway.log.exists() and gateway.starts(), 30.0, "the gateway's listening")
+        patient.settings.membership_path.unlink()
+        claim = gateway.claim().to_text()
+        joined = CliRunner().invoke(app, ["join", claim, "--config", str(patient.config)])
+        assert joined.exit_code == 0, joined.output
+        patient.clock = SystemClock()
+        assert "beacon" in seen(patient, "gateway")[1]
+        assert patient.lines["gateway"].verdict is PASS
+        live(patient, until)
+        assert "It signed a receipt up to seq" in seen(patient, "gateway")[1]
+        assert [line for line in patient.lines.values() if line.verdict is FAIL] == []
+    finally:
+        gateway.end()
 
 
 @slow

@@ -86,6 +86,23 @@ def test_when_the_budget_is_used_up_the_rest_is_skipped():
     assert verdicts(exam) == {"late": SKIPPED}
 
 
+def test_checks_that_hang_one_after_the_other_do_not_cost_more_than_the_budget():
+    hung, exam = threading.Event(), Examination(budget_s=0.5)
+
+    def hangs():
+        hung.wait()
+        return passes()
+
+    begun_s = time.monotonic()
+    for number in range(20):
+        exam.row(Check(str(number), "", hangs, deadline_s=0.2))
+    took_s = time.monotonic() - begun_s
+    hung.set()
+    assert 0.5 <= took_s < 3
+    assert {line.verdict for line in exam.lines[:2]} == {FAIL}
+    assert {line.verdict for line in exam.lines[4:]} == {SKIPPED}
+
+
 def test_the_worst_line_decides_and_a_skipped_one_is_no_worse_than_a_pass():
     exam = Examination()
     exam.row(Check("a", "", passes), Check("b", "", lambda: Finding(SKIPPED, "")))

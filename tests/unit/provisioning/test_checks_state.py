@@ -50,7 +50,7 @@ def test_everything_here_passes_on_a_joined_device_that_never_ran(patient):
     assert [line.verdict for line in lines_of(patient, *names)] == [PASS] * 6
     assert "None yet" in patient.lines["journal"].found
     assert patient.lines["receipt"].verdict is SKIPPED
-    assert "class sim" in patient.lines["key"].found
+    assert "Class sim" in patient.lines["key"].found
     assert "mode 0400" in patient.lines["key"].found
 
 
@@ -75,8 +75,9 @@ def test_a_device_that_was_never_made_fails_once_and_the_rest_waits(patient):
     verdicts = patient.verdicts()
     assert (verdicts["state folder"], verdicts["key"]) == ("fail", "fail")
     assert "fieldproof-provision init" in patient.lines["state folder"].to_do
-    for name in ("agent", "journal", "membership", "receipt", "broker name", "gateway", "bme280-76"):
+    for name in ("journal", "membership", "receipt", "broker name", "gateway"):
         assert verdicts[name] == "skipped", name
+    assert verdicts["bme280-76"] == "pass", "instruments can be read before the device has a key"
 
 
 def test_a_state_folder_others_may_look_into_is_a_warning_and_stops_nothing(patient):
@@ -88,9 +89,12 @@ def test_a_state_folder_others_may_look_into_is_a_warning_and_stops_nothing(pati
 
 def test_a_state_folder_this_user_may_not_write_in_fails(patient, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_, **__: False)
-    folder, agent = lines_of(patient, "state folder", "agent")
-    assert (folder.verdict, agent.verdict) == (FAIL, SKIPPED)
+    folder, agent, journal = lines_of(patient, "state folder", "agent", "journal")
+    assert (folder.verdict, agent.verdict, journal.verdict) == (FAIL, PASS, SKIPPED)
     assert "may not write there" in folder.found
+    with daemon.alone(patient.folder):
+        (agent,) = lines_of(patient, "agent")
+    assert (agent.verdict, "only its owner may ask it" in agent.found) == (SKIPPED, True)
 
 
 def test_a_state_folder_of_another_user_is_a_warning(patient, monkeypatch):
