@@ -94,13 +94,14 @@ def test_checks_that_hang_one_after_the_other_do_not_cost_more_than_the_budget()
         return passes()
 
     begun_s = time.monotonic()
-    for number in range(20):
-        exam.row(Check(str(number), "", hangs, deadline_s=0.2))
+    exam.row(Check("0", "", hangs, deadline_s=0.2))
+    for number in range(1, 20):
+        exam.row(Check(str(number), "", hangs, deadline_s=30.0))
     took_s = time.monotonic() - begun_s
     hung.set()
     assert 0.5 <= took_s < 3
     assert {line.verdict for line in exam.lines[:2]} == {FAIL}
-    assert {line.verdict for line in exam.lines[4:]} == {SKIPPED}
+    assert {line.verdict for line in exam.lines[2:]} == {SKIPPED}
 
 
 def test_the_worst_line_decides_and_a_skipped_one_is_no_worse_than_a_pass():
