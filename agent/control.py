@@ -1,9 +1,10 @@
 """The running agent's own socket: `control.sock` in the state folder, mode 0600.
 
 - A request is one line of at most 128 bytes: `status`, `prove` (read all instruments now and seal a proof),
-  or `export <since> <until>` (seconds since 1970).
-- The answer is one JSON document, or the bytes of an evidence bundle, and the end of the stream. An export
-  that could not be finished ends in a reset, never in a shorter bundle that looks whole.
+  `export <since> <until>` (seconds since 1970), or `rotate`, which changes the device's key.
+- The answer is one JSON document ({"error", "exit_code"} where it was not done), or the bytes of an evidence
+  bundle, and the end of the stream. An export that could not be finished ends in a reset, never in a shorter
+  bundle that looks whole.
 - One connection at a time; nobody is waited for longer than five seconds.
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import structlog
 
-from agent.errors import HardStop, TryAgain
+from agent.errors import AgentError, HardStop, TryAgain
 
 MAX_REQUEST_BYTES = 128
 MAX_REPORT_BYTES = 1_000_000
@@ -36,8 +37,10 @@ class ControlServer:
         make_report: Callable[[], dict[str, object]],
         export: Callable[[int, int], Iterator[bytes]],
         prove: Callable[[], None],
+        rotate: Callable[[], dict[str, object]],
     ) -> None:
-        self._path, self._make_report, self._export, self._prove = path, make_report, export, prove
+        self._path, self._make_report, self._export = path, make_report, export
+        self._prove, self._rotate = prove, rotate
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         making = path.with_suffix(".new")  # as long a name; whoever sees the socket can use it
         try:
@@ -83,8 +86,17 @@ class ControlServer:
                 for piece in self._export(int(since), int(until)):
                     connection.sendall(piece)
                 connection.sendall(END)
+            case ["rotate"]:
+                connection.sendall(json.dumps(self._rotated()).encode())
             case _:
-                connection.sendall(b'{"problem": "requests are: status, prove, export <since> <until>"}')
+                known = "status, prove, export <since> <until>, rotate"
+                connection.sendall(json.dumps({"problem": f"requests are: {known}"}).encode())
+
+    def _rotated(self) -> dict[str, object]:
+        try:
+            return self._rotate()
+        except AgentError as error:
+            return {"error": error.sentence, "exit_code": error.exit_code}
 
 
 END = b"\xf7"  # CBOR undefined: no item of a bundle; the client cuts it off and knows that all came
@@ -105,8 +117,21 @@ def ask(path: Path, request: str) -> Iterator[bytes]:
 
 def ask_status(path: Path) -> dict[str, object]:
     """The running agent's report; raises `TryAgain`."""
+    return _answer(path, "status", "healthy")
+
+
+def ask_rotate(path: Path) -> dict[str, object]:
+    """What the running agent did; raises what it met."""
+    answer = _answer(path, "rotate", "error", "new_key")
+    if "error" in answer:
+        raise (HardStop if answer.get("exit_code") == HardStop.exit_code else TryAgain)(str(answer["error"]))
+    return answer
+
+
+def _answer(path: Path, request: str, *names: str) -> dict[str, object]:
+    """The JSON object with one of `names` that answers `request`; raises `TryAgain`."""
     data = b""
-    for piece in ask(path, "status"):
+    for piece in ask(path, request):
         data += piece
         if len(data) > MAX_REPORT_BYTES:
             break
@@ -114,6 +139,6 @@ def ask_status(path: Path) -> dict[str, object]:
         answer = json.loads(data)
     except ValueError:
         answer = None
-    if not isinstance(answer, dict) or "healthy" not in answer:
-        raise TryAgain(f"What answers at {path} is not a fieldproof agent.")
+    if not isinstance(answer, dict) or not answer.keys() & set(names):
+        raise TryAgain(f"What answers at {path} is not a fieldproof agent, or one of another version.")
     return answer

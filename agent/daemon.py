@@ -30,8 +30,8 @@ from agent.buses import HardwareBuses
 from agent.clock import SystemClock
 from agent.control import ControlServer
 from agent.errors import AgentError, HardStop
-from agent.keystore import open_key
 from agent.node import Node
+from agent.rotation import KeptKeys
 from agent.settings import Settings
 
 
@@ -40,25 +40,36 @@ def main(fd: int) -> int:
         settings: Settings = pickle.load(file)  # noqa: S301 written by our own parent, a moment ago
     logs.configure(settings.log_format)
     try:
-        signer = open_key(settings.key)
         clock = SystemClock()
-        joined = membership.load(settings.membership_path, signer.device, clock.wall().ns // 10**9)
+        keys = KeptKeys(settings.key, clock)
+        device, now_s = keys.current().device, clock.wall().ns // 10**9
+        joined = membership.load(settings.membership_path, device, now_s)
         with alone(settings.state_dir):
-            return serve(Node(settings, signer, joined, clock, HardwareBuses(clock)), settings)
+            return serve(Node(settings, keys, joined, clock, HardwareBuses(clock)), settings)
     except AgentError as error:
         sys.stderr.write(f"fieldproof-agent: {error.sentence}\n")
         return error.exit_code
 
 
+class AgentRuns(HardStop):
+    """Another agent has the state folder."""
+
+
 @contextmanager
 def alone(state_dir: Path) -> Iterator[None]:
-    """The state folder for this process only; raises `HardStop` while another agent runs in it."""
-    folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """The state folder for this process only; raises `AgentRuns` while another agent runs in it."""
+    try:
+        folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise HardStop(
+            f"The state folder {state_dir} cannot be used: {error.strerror}. "
+            "Run `fieldproof-provision init`, as the user the agent runs as."
+        ) from None
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise HardStop(
+            raise AgentRuns(
                 f"Another agent runs in {state_dir}: stop it first, or give this one its own state_dir."
             ) from None
         yield
@@ -74,7 +85,9 @@ def serve(node: Node, settings: Settings, stop: threading.Event | None = None) -
     server: ControlServer | None = None
     try:
         node.start()
-        server = ControlServer(settings.control_socket, node.status, node.export, node.prove_now)
+        server = ControlServer(
+            settings.control_socket, node.status, node.export, node.prove_now, node.rotate
+        )
         notify.notify("READY=1")
         nodes.hold(node, stop, notify.watchdog_s(), lambda: notify.notify("WATCHDOG=1"))
         notify.notify("STOPPING=1")

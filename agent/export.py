@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from agent import papers
+from agent import papers, rotation
 from agent.journal import Journal
 from agent.membership import Joined
 from proof import bundle
@@ -30,6 +30,10 @@ def pieces(
     return bundle.write(member.device, member.network, _objects(call, joined, since_s, until_s, certificates))
 
 
+def _turns_before(journal: Journal, place: tuple[int, int]) -> list[bytes]:
+    return rotation.before(journal, *place)
+
+
 def _objects(
     call: Caller, joined: Joined, since_s: int, until_s: int, certificates: Sequence[bytes]
 ) -> Iterator[bytes]:
@@ -40,6 +44,8 @@ def _objects(
     after = (0, 0)
     span = partial(papers.kept_proofs, since_s=since_s, until_s=until_s, limit=_AT_ONCE)
     while batch := call(partial(span, after=after)):
+        if after == (0, 0):
+            yield from call(partial(_turns_before, place=batch[0][0]))
         yield from (data for _, data in batch)
         after = batch[-1][0]
     yield from receipts

@@ -8,6 +8,8 @@
 - A sequence number is allotted in the transaction that stores the signed bytes; both never change.
 - `proofs` are sealed; evicted ones keep their sequence number and hash and lose their bytes
   (`agent.retention`). `losses` are samples that should exist and do not, until sealed.
+- `rotations` are the keys that took effect after the first one, each with the proof that carries it, and the
+  rotation object (`agent.rotation`).
 - One log is open: the newest row of `logs`. A journal knows its device and opens for no other.
 - A damaged file is renamed and kept, a new one takes its place (`agent.store`). What SQLite reads and cannot
   be true (a sample that is no CBOR, a proof that is not what its hash says) is damage too.
@@ -23,7 +25,7 @@ from pathlib import Path
 
 from agent.clock import Wall
 from agent.sample import Captured, Missed, from_record
-from agent.schema import SCHEMA, SCHEMA_VERSION
+from agent.schema import ADDED, SCHEMA, SCHEMA_VERSION
 from proof.claims import Lost, Predecessor
 from proof.cose import object_hash
 from proof.reasons import Refused
@@ -88,8 +90,21 @@ class Journal:
             run("BEGIN IMMEDIATE")
             for statement in SCHEMA.split(";\n"):
                 run(statement)
-            run("INSERT INTO meta (device, version) VALUES (?, ?)", (self.device, SCHEMA_VERSION))
+            run("INSERT INTO meta (device, version) VALUES (?, ?)", (self.device, 1))
             run("COMMIT")
+        self._bring_up()
+
+    def _bring_up(self) -> None:
+        """To this version of the tables, from any before."""
+        run = self._db.execute
+        (version,) = run("SELECT version FROM meta").fetchone()
+        if version == SCHEMA_VERSION:
+            return
+        run("BEGIN IMMEDIATE")
+        for number in range(version + 1, SCHEMA_VERSION + 1):
+            run(ADDED[number])
+        run("UPDATE meta SET version = ?", (SCHEMA_VERSION,))
+        run("COMMIT")
 
     def execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
         """For `agent.retention` and `agent.papers`, which keep their own tables in this file."""

@@ -23,10 +23,11 @@ from typing import Any, TypeVar
 
 import structlog
 
-from agent import papers, retention
+from agent import papers, retention, rotation
 from agent.clock import Clock
 from agent.errors import AgentError, TryAgain
 from agent.journal import Journal, Waiting
+from agent.rotation import Keys, Turned
 from agent.sample import Captured, Missed
 from agent.sealer import Sealer
 from agent.settings import JournalSettings
@@ -142,6 +143,32 @@ class Keeper:
         while self.call(job):
             pass
         self._on_sealed()
+
+    def rotate(self, keys: Keys) -> Turned:
+        """Change the device's key with a proof that is sealed now (§8.4). Raises `TryAgain` or `FixKey`."""
+
+        def job(journal: Journal) -> Turned:
+            turn = self._sealer.turn = rotation.begin(self._sealer.turn, keys, journal)
+            self._seal(journal)
+            return rotation.turned(journal, turn)
+
+        done = self.call(job)
+        self._on_sealed()
+        return done
+
+    def settle_rotation(self, keys: Keys) -> bool:
+        """Whether a rotation was under way and is receipted: the keystore follows. Raises `FixKey`."""
+        if self._sealer.turn is None:
+            return False
+
+        def job(journal: Journal) -> bool:
+            turn = self._sealer.turn
+            if turn is None or not rotation.is_receipted(journal, turn):
+                return False
+            self._sealer.settled(keys.settle(turn.new.public_key))
+            return True
+
+        return self.call(job)
 
     def stop(self, timeout_s: float) -> None:
         """Also where it was never started."""

@@ -101,6 +101,10 @@ class KeyFile:
             self._write_new(self._after, secrets.token_bytes(SEED_BYTES), created_s)
         return self._open(self._after, device).signer
 
+    def rotation_prepared(self) -> bool:
+        self._finish()
+        return os.path.lexists(self._after)
+
     def settle(self, in_force: bytes, created_s: int) -> Signer:
         """Make `in_force`, the current or the next key, the current one; the old seed is then gone."""
         current = self._finish()

@@ -105,6 +105,11 @@ def prepare_rotation(uri: str, created_s: int, board: Board = Board()) -> Signer
     return _slots(uri, board).prepare_rotation(created_s)
 
 
+def rotation_prepared(uri: str, board: Board = Board()) -> bool:
+    """Whether `prepare_rotation` was called since the last `settle_key`."""
+    return _slots(uri, board).rotation_prepared()
+
+
 def settle_key(uri: str, in_force: bytes, created_s: int, board: Board = Board()) -> Signer:
     """Make the public key `in_force`, the current or the next one, the current; repeated it converges."""
     return _slots(uri, board).settle(in_force, created_s)

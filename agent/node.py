@@ -5,7 +5,8 @@
                                              v            | receipts, beacons, challenges
                                              Publisher <-> gateway
 
-- Everything it needs of the outside comes in as an argument: clock, buses, schedules, key, membership.
+- Everything it needs of the outside comes in as an argument: clock, buses, schedules, keys, membership.
+- A receipt may end a rotation (`agent.rotation`); before any other use the keystore is as the journal says.
 - Start: every instrument is opened once; if each of them needs a person, the node does not start.
 - Stop: samplers first, then what is open is sealed, then published within two seconds.
 - The watchdog is fed by progress: journal and publisher went round since the last look, and not every
@@ -18,6 +19,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import structlog
@@ -33,6 +35,7 @@ from agent.membership import Joined
 from agent.mqtt import Link
 from agent.publisher import Publisher
 from agent.quality import Inspector, limits_of
+from agent.rotation import Keys, resume
 from agent.sampler import Every, Sampler, Schedule
 from agent.sealer import Sealer
 from agent.settings import InstrumentSettings, Settings
@@ -43,7 +46,7 @@ from drivers.errors import DriverError, NeedsHuman
 from proof.beacon import Challenge
 from proof.calibration import SignedCertificate, combined_hash
 from proof.descriptor import Descriptor, InstrumentDescriptor, QuantityDescriptor
-from proof.keys import Signer, multibase_part
+from proof.keys import multibase_part
 
 PUBLISH_AT_STOP_S = 2.0
 _PROVE_NS = 15 * 10**9  # so long a proof that is asked for waits for instruments
@@ -61,14 +64,15 @@ class Node:
     def __init__(
         self,
         settings: Settings,
-        signer: Signer,
+        keys: Keys,
         joined: Joined,
         clock: Clock,
         buses: Buses,
         schedule: Callable[[InstrumentSettings], Schedule] = every_interval,
     ) -> None:
         clock = aided = AidedClock(clock)
-        self._settings, self._signer, self._clock, self._buses = settings, signer, clock, buses
+        self._settings, self._keys, self._clock, self._buses = settings, keys, clock, buses
+        signer = keys.current()
         self.device = signer.device
         self.joined = joined
         self._identities: dict[str, Identity] = {}
@@ -88,7 +92,14 @@ class Node:
         opened = open_journal(settings.journal_path, self.device, clock.boot_id)
         if opened.quarantined:
             self.tell(f"The journal was corrupt and is kept as {opened.quarantined}; a new log is open.")
-        self.sealer = Sealer(signer, joined.membership.network, settings.proof, clock, settings.location)
+        try:
+            self._signer, turn = resume(opened.journal, keys)
+        except BaseException:  # whatever it is: tidy up and raise it again
+            opened.journal.close()
+            raise
+        self.sealer = Sealer(
+            self._signer, joined.membership.network, settings.proof, clock, settings.location, turn
+        )
         self.keeper = Keeper(opened.journal, self.sealer, settings.journal, clock, self._on_sealed, self.tell)
         self.publisher = Publisher(
             self.device,
@@ -100,6 +111,7 @@ class Node:
             time.monotonic,
             self._on_challenge,
             self.tell,
+            self._on_receipt,
         )
         self.samplers = [
             Sampler(
@@ -173,6 +185,10 @@ class Node:
             self._news,
         )
 
+    def rotate(self) -> dict[str, object]:
+        """Change the device's key now; what was done. Raises `AgentError`."""
+        return asdict(self.keeper.rotate(self._keys))
+
     def export(self, since_s: int, until_s: int) -> Iterator[bytes]:
         """An evidence bundle of what the journal keeps of that time."""
         certificates = [signed.data for found in self._certificates.values() for signed in found]
@@ -193,6 +209,13 @@ class Node:
 
     def _on_sealed(self) -> None:
         self.publisher.wake()
+
+    def _on_receipt(self) -> None:
+        try:
+            if self.keeper.settle_rotation(self._keys):
+                self.tell("The network has this device's new key; the old one is gone from here.")
+        except HardStop as error:
+            self.tell(error.sentence)
 
     def _identified(self, name: str, identity: Identity) -> None:
         self._identities[name] = identity

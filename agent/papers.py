@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from agent.journal import Journal
 from agent.retention import bytes_used
+from proof import sealing
+from proof.descriptor import Descriptor
 from proof.receipt import ProofVerdict
 
 MAX_BEACONS = MAX_VERDICTS = 10_000
@@ -75,6 +77,13 @@ def kept_proofs(
         (*after, since_s, until_s, limit),
     ).fetchall()
     return [((log_id, seq), data) for log_id, seq, data in rows]
+
+
+def newest_descriptor(journal: Journal) -> Descriptor | None:
+    """The one in force, where a kept proof still carries it."""
+    rows = journal.execute("SELECT data FROM proofs WHERE data IS NOT NULL ORDER BY log_id DESC, seq DESC")
+    said = (sealing.parse(row[0]).claims.descriptor for row in rows)
+    return next(filter(None, said), None)
 
 
 def counts(journal: Journal) -> Counts:

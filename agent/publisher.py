@@ -69,11 +69,12 @@ class Publisher:
         monotonic: Callable[[], float],
         on_challenge: Callable[[Challenge], None],
         on_news: Callable[[str], None],
+        on_receipt: Callable[[], None] = lambda: None,
     ) -> None:
         self._device, self._network = device, joined.membership.network
         self._gateway_keys = joined.membership.gateway_keys
         self._keeper, self._sealer, self._monotonic = keeper, sealer, monotonic
-        self._on_challenge, self._on_news = on_challenge, on_news
+        self._on_challenge, self._on_news, self._on_receipt = on_challenge, on_news, on_receipt
         self._events: queue.Queue[Event | _Wake] = queue.Queue()
         self._topics = {
             leaf: wire.topic(self._network, device, leaf)
@@ -247,6 +248,7 @@ class Publisher:
         for verdict in outcome.verdicts:
             if not verdict.code.startswith("quality_"):
                 _log.warning("the gateway says", seq=verdict.seq, code=verdict.code, detail=verdict.detail)
+        self._on_receipt()
 
     def _act(self) -> None:
         now_s = self._monotonic()

@@ -3,8 +3,8 @@
 - Receipted proofs go first, oldest first. Then unreceipted ones, oldest first: each leaves its sequence
   number and hash, and a gap record in the next proof (§3.2 -70006). Newest data is never refused.
 - A proof that carries gap records may be given up too: its gaps join the new one and are said again.
-- The birth proof of a later log, which names the log before it, is never given up: without it the gateway
-  could accept nothing that follows.
+- The birth proof of a later log, which names the log before it, and a proof that carries a rotation are never
+  given up before their receipt: without them the gateway could accept nothing that follows.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def evict_unreceipted(journal: Journal, log_id: int, limit: int, reason: str) ->
     rows = journal.execute(
         "SELECT seq, hash FROM proofs WHERE log_id = ?1 AND receipted_s IS NULL AND data IS NOT NULL "
         "AND NOT (seq = 1 AND EXISTS (SELECT 1 FROM logs WHERE id = ?1 AND prev_log IS NOT NULL)) "
-        "ORDER BY seq LIMIT ?2",
+        "AND seq NOT IN (SELECT seq FROM rotations WHERE log_id = ?1) ORDER BY seq LIMIT ?2",
         (log_id, limit),
     ).fetchall()
     run = [row for offset, row in enumerate(rows) if row[0] == rows[0][0] + offset]

@@ -1,7 +1,7 @@
 """What a quarantined journal still gives: copied, best effort, into the new one, in the caller's transaction.
 
-- Logs, boots, what each instrument has given, samples, losses, and the newest log's proofs without a receipt
-  (the keeper seals their readings again in the new log). Receipted proofs stay in the quarantined file.
+- Logs, boots, rotations, what each instrument has given, samples, losses, and the newest log's proofs without
+  a receipt (the keeper seals their readings again in the new log). The others stay in the quarantined file.
 - Each table is read from both ends towards the damage. A row of the wrong types, a sample that cannot be
   decoded and a proof that is not what its hash says are left behind.
 - Boot counts go on above every boot that was found, in the order of the samples (§4.7).
@@ -29,6 +29,7 @@ _SAMPLES = "id, instrument, boot_id, boottime_ns, wall_ns, source, maxerror_us, 
 _SAMPLE_TYPES = (int, str, bytes, int, int, int, int, bytes)
 _LOSSES = "id, instrument, boot_id, from_ns, to_ns, count, reason"
 _LOSS_TYPES = (int, str, bytes, int, int, int, str)
+_ROTATIONS = "id, public_key, log_id, seq, data"
 _PROOFS = "log_id, seq, hash, readings, first_s, last_s, data"
 _PROOF_TYPES = (int, int, bytes, int, int, int, bytes)
 
@@ -46,6 +47,8 @@ def salvage(path: Path, journal: Journal) -> Predecessor | None:
                 _insert(journal, "logs", "id, log", row)
         for row in _rows(old, "boot_id, bootcount", "boots ORDER BY bootcount", (bytes, int)):
             _insert(journal, "boots", "boot_id, bootcount", row)
+        for row in _rows(old, _ROTATIONS, "rotations ORDER BY id", (int, bytes, int, int, bytes)):
+            _insert(journal, "rotations", _ROTATIONS, row)
         given = "name, boot_id, boottime_ns, sealed"
         for row in _rows(old, given, "instruments ORDER BY name", (str, bytes, int, int)):
             _insert(journal, "instruments", given, row)

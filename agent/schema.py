@@ -1,7 +1,15 @@
 """The journal's tables. `agent.journal` says what they mean. A large blob is the last column of its table:
 what stands behind it costs its overflow pages to read."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# What each version added to the one before; a journal of an earlier version is brought up to this one.
+ADDED = {
+    2: """
+CREATE TABLE rotations (
+    id INTEGER PRIMARY KEY, public_key BLOB NOT NULL UNIQUE, log_id INTEGER NOT NULL, seq INTEGER NOT NULL,
+    data BLOB NOT NULL);
+"""
+}
 SCHEMA = """
 CREATE TABLE meta (device TEXT NOT NULL, version INTEGER NOT NULL);
 CREATE TABLE instruments (

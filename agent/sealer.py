@@ -6,6 +6,8 @@ samples are removed. The caller begins and commits; a failure leaves the samples
 - A proof holds samples of one boot, and never more than a gateway takes (§3.6). Samples left by an earlier
   boot are sealed under that boot.
 - Wall time is told once per proof, by the best clock reading of that boot there is (§3.5).
+- With a rotation under way (`turn`) every proof is signed by the new key, and the first one in the open log
+  carries the rotation (§8.4).
 - The descriptor itself goes into the first proof of a boot and after each change (§3.2).
 """
 
@@ -15,9 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from agent import retention
+from agent import retention, rotation
 from agent.clock import SOURCE_NONE, UNSYNCED_US, Clock, Wall
 from agent.journal import Journal, OpenLog, Waiting
+from agent.rotation import Turn
 from agent.sample import Captured
 from agent.settings import LocationSettings, ProofSettings
 from proof import cose, sealing, senml
@@ -54,6 +57,7 @@ class Sealer:
         settings: ProofSettings,
         clock: Clock,
         location: LocationSettings | None = None,
+        turn: Turn | None = None,
     ) -> None:
         self._signer, self._network, self._settings, self._clock = signer, network, settings, clock
         self._device = signer.device
@@ -61,6 +65,7 @@ class Sealer:
             Location(location.lat, location.lon, location.alt_m, location.accuracy_m) if location else None
         )
         self._said = self._said_on_disk = _Said(None, clock.boottime_ns())
+        self.turn = self._turn_on_disk = turn
         self.descriptor: Descriptor | None = None
         self.freshness: tuple[bytes, ...] = ()
 
@@ -98,12 +103,13 @@ class Sealer:
             location=self._location,
             gaps=retention.take_gaps(journal, log.id, log.seq + 1, MAX_GAPS),
             lost=journal.take_losses(boot_id, MAX_LOST),
+            rotation=self._carried(journal, log),
         )
         while True:
             samples = [sample for _, sample in rows]
             time, readings = _dated(samples, [here] if boot_id == self._clock.boot_id else [])
             try:
-                sealed = store(journal, log, replace(claims, time=time), readings, self._signer)
+                sealed = store(journal, log, replace(claims, time=time), readings, self._in_force())
                 break
             except ValueError:  # more bytes than a proof holds (§3.6): what is left goes into the next one
                 if len(rows) < 2:
@@ -115,11 +121,15 @@ class Sealer:
 
     def committed(self) -> None:
         """What was sealed since the last call is on disk."""
-        self._said_on_disk = self._said
+        self._said_on_disk, self._turn_on_disk = self._said, self.turn
 
     def undo(self) -> None:
         """What was sealed since `committed` is not on disk."""
-        self._said = self._said_on_disk
+        self._said, self.turn = self._said_on_disk, self._turn_on_disk
+
+    def settled(self, signer: Signer) -> None:
+        """The rotation is receipted, and `signer` the current key."""
+        self._signer, self.turn, self._turn_on_disk = signer, None, None
 
     def reseal(self, journal: Journal, log_id: int) -> list[Sealed]:
         """Seal again, in the log now open, the readings of a closed one that were not receipted (§5.3)."""
@@ -143,8 +153,9 @@ class Sealer:
                 descriptor=was.descriptor,
                 location=was.location,
                 lost=was.lost,
+                rotation=self._carried(journal, log),
             )
-            resealed.append(store(journal, log, claims, proof.readings(), self._signer))
+            resealed.append(store(journal, log, claims, proof.readings(), self._in_force()))
             journal.drop_bytes(log_id, stored.seq)
         self.forget_announcement()
         return resealed
@@ -153,6 +164,12 @@ class Sealer:
         """The next proof carries the descriptor again."""
         self._said = replace(self._said, descriptor_hash=None)
         self._said_on_disk = replace(self._said_on_disk, descriptor_hash=None)
+
+    def _in_force(self) -> Signer:
+        return self.turn.new if self.turn else self._signer
+
+    def _carried(self, journal: Journal, log: OpenLog) -> bytes | None:
+        return rotation.carried(journal, log, self.turn, max(0, self._clock.wall().ns // 10**9))
 
     def _descriptor(self) -> Descriptor:
         if self.descriptor is None:

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from agent import membership
-from agent.clock import SOURCE_NONE
+from agent.clock import SOURCE_NONE, SystemClock
 from agent.errors import FixConfig, FixKey, TryAgain
 from agent.keeper import Keeper
-from agent.keystore import open_key
 from agent.node import Node
+from agent.rotation import KeptKeys
 from agent.sample import Captured
 from agent.settings import Settings
 from hardware_sim.buses import SimulatedBuses
@@ -47,8 +47,8 @@ def build(
             f"key: {settings.key[:200]!r} is not a sim: key. A simulated device must say so: give it a key "
             "of its own, like sim:/PATH, and join a test network with it."
         )
-    signer = open_key(settings.key)
-    device = signer.device
+    keys = KeptKeys(settings.key, SystemClock())
+    device = keys.current().device
     joined = membership.load(settings.membership_path, device, int(time.time()))
     names = [instrument.name for instrument in settings.instrument]
     lived = lived_ns(settings.journal_path, device, scenario.boot_id, names)
@@ -61,7 +61,7 @@ def build(
     )
     node = Node(
         settings,
-        signer,
+        keys,
         joined,
         clock,
         SimulatedBuses(

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import typer
 
-from provisioning import commands_calibration, commands_device, commands_doctor, commands_setup
+from provisioning import (
+    commands_calibration,
+    commands_device,
+    commands_doctor,
+    commands_rotation,
+    commands_setup,
+)
 
 COMMANDS = (
     commands_setup.setup,
     commands_device.init,
     commands_device.join,
     commands_device.show,
+    commands_rotation.rotate,
     commands_doctor.doctor,
     commands_calibration.calibrator_key,
     commands_calibration.calibrate,

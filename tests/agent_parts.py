@@ -94,6 +94,36 @@ SIGNER, GATEWAY = make_signer(1), make_signer(1000)
 DEVICE_ID = device_id(SIGNER.public_key)
 
 
+class MemoryKeys:
+    """`agent.rotation.Keys` of `SIGNER` and the keys after it; `settled` are those that became current."""
+
+    def __init__(self) -> None:
+        self.number, self.is_prepared, self.settled = 0, False, list[bytes]()
+
+    def key(self, number: int) -> SeedSigner:
+        return SeedSigner((1 + 2000 * number).to_bytes(32, "big"), "sim", DEVICE_ID)
+
+    def current(self) -> SeedSigner:
+        return self.key(self.number)
+
+    def following(self) -> SeedSigner:
+        return self.key(self.number + 1)
+
+    def after_next(self) -> SeedSigner:
+        self.is_prepared = True
+        return self.key(self.number + 2)
+
+    def prepared(self) -> bool:
+        return self.is_prepared
+
+    def settle(self, in_force: bytes) -> SeedSigner:
+        if self.current().public_key != in_force:
+            assert self.following().public_key == in_force
+            self.number, self.is_prepared = self.number + 1, False
+            self.settled.append(in_force)
+        return self.current()
+
+
 def make_descriptor(serial: str = "5d0c39f1") -> Descriptor:
     quantities = (
         QuantityDescriptor("temperature", "Cel", 0.01, 0.5),

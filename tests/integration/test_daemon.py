@@ -23,12 +23,12 @@ from agent.clock import SystemClock
 from agent.errors import FixConfig, HardStop, TryAgain
 from agent.keystore import open_key
 from agent.node import Node
+from agent.rotation import KeptKeys
 from agent.settings import Settings, load
 from drivers.errors import NeedsHuman
 from hardware_sim.buses import SimulatedBuses
 from hardware_sim.worlds import ClimateWorld
 from proof import beacon, sealing
-from proof.keys import device_id
 from tests.sim_parts import GATEWAY, NETWORK, joined_config
 from tests.small_gateway import SmallGateway
 
@@ -37,10 +37,11 @@ ROOT = Path(__file__).parents[2]
 
 def node_of(settings: Settings, world: Any = None) -> Node:
     """A node in real time whose chips are simulated."""
-    signer, clock = open_key(settings.key), SystemClock()
-    joined = membership.load(settings.membership_path, device_id(signer.public_key), int(time.time()))
+    clock = SystemClock()
+    keys = KeptKeys(settings.key, clock)
+    joined = membership.load(settings.membership_path, keys.current().device, int(time.time()))
     buses = SimulatedBuses(settings.instrument, world or ClimateWorld(seed=1), clock)
-    return Node(settings, signer, joined, clock, buses)
+    return Node(settings, keys, joined, clock, buses)
 
 
 def serve(folder: str, url: str) -> int:

@@ -19,8 +19,8 @@ from agent.broker import Broker
 from agent.clock import SystemClock
 from agent.control import ask_status
 from agent.errors import AgentError
-from agent.keystore import open_key
 from agent.node import Node
+from agent.rotation import KeptKeys
 from hardware_sim.buses import SimulatedBuses
 from hardware_sim.worlds import ClimateWorld
 from proof.keys import SeedSigner
@@ -75,10 +75,11 @@ def live(patient: Patient, until: Callable[..., None]) -> None:
     patient.clock = SystemClock()
     patient.configure("window_s = 86400", "readings = 2")
     patient.configure('address = "0x76"', 'address = "0x76"\ninterval_s = 0.2\ndeadline_s = 0.2')
-    signer, settings = open_key(patient.settings.key), patient.settings
-    joined = membership.load(settings.membership_path, signer.device, int(time.time()))
+    settings = patient.settings
+    keys = KeptKeys(settings.key, patient.clock)
+    joined = membership.load(settings.membership_path, keys.current().device, int(time.time()))
     buses = SimulatedBuses(settings.instrument, ClimateWorld(seed=1), patient.clock)
-    node = Node(settings, signer, joined, patient.clock, buses)
+    node = Node(settings, keys, joined, patient.clock, buses)
     node.start()
     try:
         until(lambda: node.status()["last_receipted_reading_age_s"] is not None, 30.0, "a receipt")

@@ -262,8 +262,9 @@ def agent(config, tmp_path):
                 "link": {"protocol": "MQTT 5"},
                 "instruments": [{"name": "one", "latest": {"t": [20.5, "Cel"]}, "samples": 5, "missed": 0}],
             }  # fmt: skip
+            socket = load(path).control_socket
             server = ControlServer(
-                load(path).control_socket, lambda: report, lambda _s, _u: iter(pieces), lambda: None
+                socket, lambda: report, lambda _s, _u: iter(pieces), lambda: None, dict
             )
             stack.callback(server.close)
             return path

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from agent import control
-from agent.control import END, ControlServer, ask, ask_status
+from agent.control import END, ControlServer, ask, ask_rotate, ask_status
 from agent.errors import HardStop, TryAgain
 
 REPORT = {"healthy": True, "device": "did:key:z6Mk"}
@@ -34,6 +34,11 @@ class Agent:
             raise self.fail
         return dict(REPORT)
 
+    def rotate(self) -> dict[str, object]:
+        if self.fail:
+            raise self.fail
+        return {"new_key": "ab", "seq": 3}
+
     def export(self, since_s: int, until_s: int) -> Iterator[bytes]:
         self.asked.append((since_s, until_s))
         yield b"first"
@@ -50,7 +55,7 @@ def agent():
 @pytest.fixture
 def path(tmp_path, agent, monkeypatch):
     monkeypatch.setattr(control, "_TIMEOUT_S", 0.3)
-    server = ControlServer(tmp_path / "c.sock", agent.report, agent.export, agent.prove)
+    server = ControlServer(tmp_path / "c.sock", agent.report, agent.export, agent.prove, agent.rotate)
     yield tmp_path / "c.sock"
     server.close()
     assert not (tmp_path / "c.sock").exists()
@@ -99,7 +104,7 @@ def test_a_proof_may_be_asked_for(path, agent):
     ],
 )
 def test_a_request_that_is_none_says_which_there_are(path, agent, request_):
-    problem = "requests are: status, prove, export <since> <until>"
+    problem = "requests are: status, prove, export <since> <until>, rotate"
     assert json.loads(raw(path, request_)) == {"problem": problem}
     assert agent.asked == []
     assert ask_status(path) == REPORT
@@ -166,7 +171,7 @@ def test_a_socket_left_by_a_killed_agent_is_taken_over(tmp_path, agent):
         left.bind(str(path))
     with pytest.raises(TryAgain):
         ask_status(path)
-    server = ControlServer(path, agent.report, agent.export, agent.prove)
+    server = ControlServer(path, agent.report, agent.export, agent.prove, agent.rotate)
     assert ask_status(path) == REPORT
     server.close()
 
@@ -175,7 +180,7 @@ def test_a_folder_too_deep_for_a_socket_is_a_hard_stop(tmp_path, agent):
     deep = tmp_path / ("d" * 90) / ("e" * 90)
     deep.mkdir(parents=True)
     with pytest.raises(HardStop, match="short state_dir"):
-        ControlServer(deep / "control.sock", agent.report, agent.export, agent.prove)
+        ControlServer(deep / "control.sock", agent.report, agent.export, agent.prove, agent.rotate)
 
 
 @pytest.mark.parametrize("answer", [b"", b"nonsense", b"[1]", b'{"problem": "x"}', b"x" * 1_100_000])
@@ -199,3 +204,17 @@ def test_what_answers_and_is_no_agent_is_said(tmp_path, answer):
         with pytest.raises(TryAgain, match="is not a fieldproof agent"):
             ask_status(path)
         thread.join(5)
+
+
+def test_a_rotation_is_answered_with_what_was_done_or_with_the_sentence_why_not(path, agent):
+    assert ask_rotate(path) == {"new_key": "ab", "seq": 3}
+    for failure in (TryAgain("Not now."), HardStop("Never like this.")):
+        agent.fail = failure
+        with pytest.raises(type(failure), match=failure.sentence):
+            ask_rotate(path)
+
+
+def test_an_agent_that_does_not_know_the_request_is_named_as_another_version(path, agent):
+    agent.fail = RuntimeError("a defect")
+    with pytest.raises(TryAgain):
+        ask_rotate(path)

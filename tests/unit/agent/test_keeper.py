@@ -12,16 +12,17 @@ from typing import Any
 
 import pytest
 
-from agent import retention
+from agent import papers, retention
 from agent.errors import TryAgain
 from agent.journal import Journal
 from agent.keeper import Keeper
 from agent.receipts import accept
 from agent.sample import Captured, Missed
 from agent.settings import JournalSettings
-from proof import beacon
+from proof import beacon, rotation
 from proof.claims import Gap, Predecessor
 from proof.receipt import Receipt
+from proof.rotation import DeviceKey
 from proof.sealing import Proof, parse
 from tests.agent_parts import (
     DEVICE_ID,
@@ -29,6 +30,7 @@ from tests.agent_parts import (
     NETWORK,
     START_S,
     FakeClock,
+    MemoryKeys,
     captured,
     make_descriptor,
     make_sealer,
@@ -91,6 +93,10 @@ class Rig:
             return list(retention.take_gaps(journal, log.id, log.seq + 1, 64))
 
         return self.keeper.call(job)
+
+    def newest(self) -> int:
+        """The newest sequence number of the open log."""
+        return self.keeper.call(lambda journal: papers.counts(journal).proofs)
 
     def receipt(self, head: int) -> None:
         def job(journal: Journal) -> None:
@@ -222,6 +228,48 @@ def test_no_failing_statement_loses_an_acknowledged_sample_or_breaks_the_chain(t
         assert bool(rig.news) == (fault == "damaged" and faulty.struck)
         if not faulty.struck:
             assert rig.acknowledged == list(range(11))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_failing_statement_breaks_a_rotation(tmp_path, fault):
+    """The old key or the new, never both: what signs a proof is what the proofs before it say."""
+
+    def rig_with_two_proofs(folder: Path) -> Rig:
+        rig = Rig(folder, readings=3)
+        rig.keeper.start()
+        for _ in range(7):
+            rig.append()
+        rig.settle()
+        rig.receipt(1)
+        return rig
+
+    for rig, faulty in every_statement(rig_with_two_proofs, tmp_path, fault):
+        keys, done = MemoryKeys(), []
+        attempt(lambda: done.append(rig.keeper.rotate(keys)))  # noqa: B023
+        for _ in range(2):
+            rig.append()
+        attempt(rig.keeper.seal_open_window)
+        attempt(lambda: rig.receipt(rig.newest()))  # noqa: B023
+        attempt(lambda: rig.keeper.settle_rotation(keys))  # noqa: B023
+        faulty.armed = False
+        rig.clock.advance(120)
+        assert rig.append()
+        rig.keeper.seal_open_window()
+        turning, settled = rig.sealer.turn is not None, bool(keys.settled)
+        rig.receipt(rig.newest())
+        assert rig.keeper.settle_rotation(keys) == turning
+        assert settled + turning == len(done)
+        proofs = rig.proofs()
+        carriers = [proof.claims.seq for proof in proofs if proof.claims.rotation]
+        # A receipted carrier may have been given up to a full disk, or lie in a quarantined store.
+        assert len(carriers) == len(done) or (settled and faulty.struck and not carriers)
+        key = DeviceKey(keys.key(settled and not carriers).public_key)
+        for proof in proofs:
+            turn = rotation.of_proof(proof.claims)
+            key = rotation.succeed(turn, key) if turn else key
+            proof.signed.require_signature([key.public_key])
+        if not faulty.struck:
+            assert (carriers, settled) == ([3], True)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
