@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
+import subprocess
 import sys
 
 import pytest
 from dsmr_parser import telegram_specifications as its
 from dsmr_parser.parsers import TelegramParser
 
-from drivers import catalogue, dsmr
+from drivers import catalogue
 from drivers.errors import DropSample, NeedsHuman
 from hardware_sim.parts.dsmr import crc16
 from tests.unit.drivers.p1_recordings import CONTENTS, RECORDED, found, named, recording
@@ -123,14 +123,29 @@ def test_the_librarys_own_crc_check_looks_too():
         CONTENTS.values(good.replace(b"00.244", b"00.245"))
 
 
-def test_a_refused_line_writes_no_log_and_nothing_grows_with_the_telegrams(caplog):
-    contents = dsmr.Contents()
-    with caplog.at_level(logging.DEBUG):
-        for _ in range(3):
-            with pytest.raises(DropSample):
-                contents.values(telegram("1-0:1.7.0()"))
-    assert caplog.records == []
-    assert logging.getLogger("dsmr_parser.parsers").hasHandlers()  # not Python's last resort, which is stderr
+def test_a_crc_in_small_letters_is_the_same_crc():
+    good = recording("dsmr_parser_telegram_v5.p1")
+    small = good.replace(b"!6EEE", b"!6eee")
+    assert found(small) == [small]
+    assert CONTENTS.values(small) == CONTENTS.values(good)
+
+
+REFUSED = """
+import logging
+logging.basicConfig(level=logging.DEBUG)
+from drivers import dsmr
+from drivers.errors import DropSample
+try:
+    dsmr.Contents().values(b"/A\\r\\n\\r\\n1-0:1.7.0(00.2x4*kW)\\r\\n!\\r\\n")
+except DropSample as error:
+    print(error.sentence)
+"""
+
+
+def test_a_refused_line_is_one_sentence_and_nothing_in_the_log():
+    done = subprocess.run([sys.executable, "-c", REFUSED], capture_output=True, text=True, timeout=60)
+    said = "The meter at here says '1-0:1.7.0(00.2x4*kW)' for power-import.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
 
 
 def test_without_the_library_a_sentence_says_what_to_install(monkeypatch):
