@@ -1,4 +1,8 @@
-"""Meters on a real pseudo-terminal in virtual time, several on one line, and the faults the line can have."""
+"""Meters on a real pseudo-terminal in virtual time, several on one line, and the faults the line can have.
+
+A real one has its threads scheduled by the machine: `instant` takes its place where a meter speaks too rarely
+for a busy machine to be in time.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ from hardware_sim.parts import catalogue as parts
 from hardware_sim.parts.senseair_s8 import crc16
 from hardware_sim.pty_line import PtyLine
 from hardware_sim.shared_line import SharedLine
+from tests.unit.drivers.instant_line import InstantClock, InstantPort
 
 MAINS = {
     "voltage_V": 231.5,
@@ -87,15 +92,18 @@ class Rig:
     part: Any
     """The simulated meters by unit number; the meter itself on a line without."""
     faulty: Faulty
-    plugged: PtyLine
+    plugged: PtyLine | InstantPort
     line: SerialLine
     drivers: list[Instrument]
 
 
 @contextlib.contextmanager
-def rig(folder: Path, *wanted: tuple[str, int | None], part: Any = None, **more: Any) -> Iterator[Rig]:
+def rig(
+    folder: Path, *wanted: tuple[str, int | None], part: Any = None, instant: bool = False, **more: Any
+) -> Iterator[Rig]:
     """`wanted` are drivers and their unit numbers; their parts on one line, or `part` instead of them."""
-    clock, world = PacedClock(60 * 10**9, 1_700_000_000 * 10**9), Steady()
+    clock = InstantClock() if instant else PacedClock(60 * 10**9, 1_700_000_000 * 10**9)
+    world = Steady()
     made: dict[int | None, Any] = {}
     for name, unit in wanted:
         make = parts.maker(name)
@@ -105,8 +113,12 @@ def rig(folder: Path, *wanted: tuple[str, int | None], part: Any = None, **more:
         made[None] if None in made else SharedLine({u: p for u, p in made.items() if u is not None})
     )
     faulty = Faulty(on_line)
-    plugged = PtyLine(faulty, folder / "usb-rs485-port0")
-    line = SerialLine(str(plugged.path), clock)
+    plugged: PtyLine | InstantPort
+    if isinstance(clock, InstantClock):
+        line, plugged = clock.line(faulty)
+    else:
+        plugged = PtyLine(faulty, folder / "usb-rs485-port0")
+        line = SerialLine(str(plugged.path), clock)
     try:
         drivers = [catalogue.create(name, line, unit, clock) for name, unit in wanted]
         yield Rig(clock, world, made.get(None, made), faulty, plugged, line, drivers)
