@@ -140,5 +140,8 @@ def _found(check: Check, values: list[Any]) -> Finding:
         return check.run(*values)
     except (AgentError, DriverError) as error:
         return failed(error.sentence)
+    except PermissionError as error:
+        to_do = "Run this as the owner: sudo fieldproof-provision doctor"
+        return Finding(FAIL, f"{error.filename}: {error.strerror}.", to_do)
     except Exception as error:  # noqa: BLE001 a defect of one check must not hide what the others find
         return Finding(FAIL, f"The check itself failed: {error!r}.", "Please report this.")

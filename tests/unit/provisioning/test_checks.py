@@ -39,6 +39,13 @@ def test_whatever_a_check_raises_is_a_failure_with_a_sentence_and_the_next_one_r
     assert "KeyError('x')" in exam.lines[2].found
 
 
+def test_what_this_user_may_not_see_is_named_and_no_defect():
+    exam = Examination()
+    exam.row(Check("a", "", raises(PermissionError(13, "Permission denied", "/var/lib/private/x"))))
+    assert exam.lines[0].found == "/var/lib/private/x: Permission denied."
+    assert "sudo" in exam.lines[0].to_do
+
+
 def test_one_that_hangs_is_left_behind_at_its_deadline_and_the_row_goes_on_beside_it():
     hung, exam = threading.Event(), Examination()
 
