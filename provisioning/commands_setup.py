@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from agent.errors import TryAgain
 from provisioning.doorway import CONFIG, AsJson, Config, board_of, doorway, now_s, say
 from provisioning.person import AtTerminal, Unattended
 from provisioning.setup import Answers, Setup
@@ -48,7 +49,12 @@ def setup(
             run_here, replace_config, wait_s, devices_root,
         )  # fmt: skip
         person = Unattended(as_json) if yes or as_json else AtTerminal()
-        facts = Setup(answers, person, board_of(context), now_s).run()
+        try:
+            facts = Setup(answers, person, board_of(context), now_s).run()
+        except (typer.Abort, KeyboardInterrupt):
+            raise TryAgain(
+                "Interrupted. Run setup again: it goes on from here. (--yes asks nothing.)"
+            ) from None
         person.tell("")
         say(as_json, facts, [])
     if facts["to_do"]:

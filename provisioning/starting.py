@@ -62,7 +62,7 @@ def enable(settings: Settings) -> Started:
     done = _systemctl("enable", "--now", UNIT)
     if done.returncode:
         said = (done.stderr.strip() or "it does not say why").splitlines()[-1]
-        raise TryAgain(f"systemctl enable --now {UNIT} failed: {said}. See journalctl -u {UNIT}.")
+        raise TryAgain(f"systemctl enable --now {UNIT} failed: {said.rstrip('.')}. See journalctl -u {UNIT}.")
     return Started(f"{UNIT} is enabled and started.")
 
 
