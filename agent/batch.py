@@ -2,6 +2,7 @@
 
 - Those the gateway asked for come first, then those whose turn it is.
 - A proof that was evicted is answered by the one whose gap record covers it.
+- Of a log that gives way only the first goes: it tells the gateway of this board (`agent.succession`).
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from dataclasses import dataclass
 
 from agent import retention
 from agent.journal import Journal, StoredProof
+from agent.succession import gives_way
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Of the open log `log_id`, whose newest receipted proof is `receipted_seq`."""
+    """Of the open log `log_id`, whose newest receipted proof is `receipted_seq`; `gives_way`: there is no
+    more to publish than its first."""
 
     log_id: int
     receipted_seq: int
     asked: tuple[StoredProof, ...]
     in_turn: tuple[StoredProof, ...]
+    gives_way: bool = False
 
 
 def next_batch(journal: Journal, asked: Sequence[int], after: int, limit: int) -> Batch:
@@ -28,6 +32,9 @@ def next_batch(journal: Journal, asked: Sequence[int], after: int, limit: int) -
     log = journal.open_log()
     if log is None:
         raise RuntimeError("a journal always has an open log")
+    if gives_way(log):
+        first = journal.proof_at(log.id, 1) if after < 1 else None
+        return Batch(log.id, 0, (), (first,) if first else (), gives_way=True)
     answers = {
         proof.seq: proof for seq in asked if (proof := _kept_or_carrier(journal, log.id, seq)) is not None
     }

@@ -1,7 +1,8 @@
 """The running agent's own socket: `control.sock` in the state folder, mode 0600.
 
 - A request is one line of at most 128 bytes: `status`, `prove` (read all instruments now and seal a proof),
-  `export <since> <until>` (seconds since 1970), or `rotate`, which changes the device's key.
+  `export <since> <until>` (seconds since 1970), `rotate`, which changes the device's key, or `resume` (§5.3:
+  this board is the one).
 - The answer is one JSON document ({"error", "exit_code"} where it was not done), or the bytes of an evidence
   bundle, and the end of the stream. An export that could not be finished ends in a reset, never in a shorter
   bundle that looks whole.
@@ -38,9 +39,10 @@ class ControlServer:
         export: Callable[[int, int], Iterator[bytes]],
         prove: Callable[[], None],
         rotate: Callable[[], dict[str, object]],
+        resume: Callable[[], bool] = lambda: False,
     ) -> None:
         self._path, self._make_report, self._export = path, make_report, export
-        self._prove, self._rotate = prove, rotate
+        self._prove, self._rotate, self._resume = prove, rotate, resume
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         making = path.with_suffix(".new")  # as long a name; whoever sees the socket can use it
         try:
@@ -82,6 +84,8 @@ class ControlServer:
             case ["prove"]:
                 self._prove()
                 connection.sendall(b'{"asked": true}')
+            case ["resume"]:
+                connection.sendall(json.dumps({"resumed": self._resume()}).encode())
             case ["export", since, until] if since.isdecimal() and until.isdecimal():
                 for piece in self._export(int(since), int(until)):
                     connection.sendall(piece)
@@ -89,7 +93,7 @@ class ControlServer:
             case ["rotate"]:
                 connection.sendall(json.dumps(self._rotated()).encode())
             case _:
-                known = "status, prove, export <since> <until>, rotate"
+                known = "status, prove, export <since> <until>, rotate, resume"
                 connection.sendall(json.dumps({"problem": f"requests are: {known}"}).encode())
 
     def _rotated(self) -> dict[str, object]:
@@ -126,6 +130,11 @@ def ask_rotate(path: Path) -> dict[str, object]:
     if "error" in answer:
         raise (HardStop if answer.get("exit_code") == HardStop.exit_code else TryAgain)(str(answer["error"]))
     return answer
+
+
+def ask_resume(path: Path) -> bool:
+    """Whether the running agent was superseded and goes on now; raises `TryAgain`."""
+    return bool(_answer(path, "resume", "resumed")["resumed"])
 
 
 def _answer(path: Path, request: str, *names: str) -> dict[str, object]:

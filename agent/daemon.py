@@ -86,7 +86,7 @@ def serve(node: Node, settings: Settings, stop: threading.Event | None = None) -
     try:
         node.start()
         server = ControlServer(
-            settings.control_socket, node.status, node.export, node.prove_now, node.rotate
+            settings.control_socket, node.status, node.export, node.prove_now, node.rotate, node.resume
         )
         notify.notify("READY=1")
         nodes.hold(node, stop, notify.watchdog_s(), lambda: notify.notify("WATCHDOG=1"))

@@ -24,12 +24,13 @@ from pathlib import Path
 
 import structlog
 
-from agent import __version__, export, papers, status
+from agent import __version__, export, papers, status, succession
 from agent.broker import broker_of, password, tls_context
 from agent.buses import Buses, split
 from agent.calibration import Calibrator, Humidities, certificates_of
 from agent.clock import AidedClock, Clock, TellsTime
 from agent.errors import FixConfig, HardStop, TryAgain
+from agent.journal import Journal
 from agent.keeper import Keeper
 from agent.membership import Joined
 from agent.mqtt import Link
@@ -45,6 +46,7 @@ from drivers.contract import Identity, Instrument
 from drivers.errors import DriverError, NeedsHuman
 from proof.beacon import Challenge
 from proof.calibration import SignedCertificate, combined_hash
+from proof.chain import SUPERSEDED
 from proof.descriptor import Descriptor, InstrumentDescriptor, QuantityDescriptor
 from proof.keys import multibase_part
 
@@ -134,6 +136,8 @@ class Node:
         self.sealer.descriptor = self._descriptor()
         self._started = True
         self.keeper.start()
+        if self.keeper.call(succession.superseded):
+            self.tell(succession.SENTENCES[SUPERSEDED])
         self.publisher.start()
         for sampler in self.samplers:
             sampler.start()
@@ -156,7 +160,7 @@ class Node:
     def tell(self, sentence: str) -> None:
         """Something the owner should know: logged, and kept for `status`."""
         _log.warning("news", sentence=sentence)
-        self._news = [*self._news[-19:], sentence]
+        self._news = [*[known for known in self._news if known != sentence][-19:], sentence]
 
     def progress(self) -> bool:
         """Whether the journal's and the publisher's threads went round since the last call, and somebody
@@ -169,8 +173,12 @@ class Node:
 
     def status(self) -> dict[str, object]:
         """What `status`, and every later view, says: one source."""
-        counts, last_s = self.keeper.call(
-            lambda journal: (papers.counts(journal), papers.last_receipted_s(journal))
+        counts, last_s, superseded = self.keeper.call(
+            lambda journal: (
+                papers.counts(journal),
+                papers.last_receipted_s(journal),
+                succession.superseded(journal),
+            )
         )
         return status.report(
             self.device,
@@ -183,11 +191,26 @@ class Node:
             self._clock.wall(),
             self._settings.journal.max_bytes,
             self._news,
+            succession.SENTENCES[SUPERSEDED] if superseded else "",
         )
 
     def rotate(self) -> dict[str, object]:
         """Change the device's key now; what was done. Raises `AgentError`."""
         return asdict(self.keeper.rotate(self._keys))
+
+    def resume(self) -> bool:
+        """The owner's word that this board is the one; False where the store is not superseded."""
+
+        def job(journal: Journal) -> bool:
+            left = succession.resume(journal)
+            if left is not None:
+                self.sealer.reseal(journal, left.id)
+            return left is not None
+
+        if resumed := self.keeper.call(job):
+            self.tell(succession.SENTENCES[succession.RESUMED])
+            self.publisher.resume()
+        return resumed
 
     def export(self, since_s: int, until_s: int) -> Iterator[bytes]:
         """An evidence bundle of what the journal keeps of that time."""

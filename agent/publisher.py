@@ -3,6 +3,8 @@
 - A proof is published only from disk, only while connected, and only within the agent's own window.
 - After each connection the retained receipt is awaited first (or a short grace): a store that is older than
   what the gateway holds must find out before it publishes anything (§5.3).
+- A superseded store publishes one proof, so that the gateway learns of it, and then leaves the broker to the
+  board that took over (they have one client id) until its owner resumes.
 - Reconnects and resends wait with jitter and grow; a link must be stable before they start small again.
 """
 
@@ -27,13 +29,27 @@ from agent.mqtt import Link
 from agent.mqtt_events import Connected, Delivered, Disconnected, Event, Message, Refused, Subscribed
 from agent.receipts import accept
 from agent.sealer import Sealer
+from agent.succession import SENTENCES
 from agent.window import SendWindow
 from proof import beacon, receipt, wire
 from proof.beacon import Challenge
+from proof.chain import SUPERSEDED
+from proof.reasons import Reason
 from proof.reasons import Refused as NotAccepted
 
 SYNC_GRACE_S = 2.0
 NO_GATEWAY = "No gateway listens at the broker: proofs are kept and tried again."
+# Verdicts the owner must hear of, once each; the others stand in the journal and the log.
+_TOLD = {
+    reason.value: reason
+    for reason in (
+        Reason.EQUIVOCATION,
+        Reason.SUSPENDED,
+        Reason.REVOKED,
+        Reason.TWO_BOARDS,
+        Reason.KEY_CLASS_CHANGED,
+    )
+}
 _SUBACK_S = 30.0
 _IDLE_S = 1.0
 _log = structlog.get_logger()
@@ -42,6 +58,11 @@ _log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class _Wake:
     """Something was sealed, or the thread should look whether it is to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Resume:
+    """The owner said that this board is the one; its new log is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +96,7 @@ class Publisher:
         self._gateway_keys = joined.membership.gateway_keys
         self._keeper, self._sealer, self._monotonic = keeper, sealer, monotonic
         self._on_challenge, self._on_news, self._on_receipt = on_challenge, on_news, on_receipt
-        self._events: queue.Queue[Event | _Wake] = queue.Queue()
+        self._events: queue.Queue[Event | _Wake | _Resume] = queue.Queue()
         self._topics = {
             leaf: wire.topic(self._network, device, leaf)
             for leaf in ("proof", "receipt", "challenge", "status")
@@ -90,6 +111,7 @@ class Publisher:
         self._problem = self._refusal = ""
         self._gateway_seen = False
         self._log_id = 0
+        self._gives_way = self._resting = False
         self._challenges: set[tuple[int, bytes]] = set()  # of the newest second that had one
         self._stop_at_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -100,6 +122,10 @@ class Publisher:
 
     def wake(self) -> None:
         self._events.put(_Wake())
+
+    def resume(self) -> None:
+        """Connect and publish again, after `agent.succession.resume`."""
+        self._events.put(_Resume())
 
     def stop(self, timeout_s: float) -> None:
         """Publish what can be published within `timeout_s`, then say goodbye."""
@@ -157,7 +183,7 @@ class Publisher:
             waits.append(self._window.next_look_s(now_s) if self._synced else self._sync_until_s - now_s)
         return max(0.01, min(waits))
 
-    def _handle(self, event: Event | _Wake) -> None:
+    def _handle(self, event: Event | _Wake | _Resume) -> None:
         now_s = self._monotonic()
         match event:
             case Connected():
@@ -180,6 +206,11 @@ class Publisher:
                 self._delivered(mid, code, failed, no_subscribers, now_s)
             case Message():
                 self._message(event)
+            case _Resume():
+                self._gives_way = self._resting = False
+                self._window.start(0, now_s)
+                if self._connected is None:
+                    self._reconnect_at_s = now_s
 
     def _lost(self, sentence: str, now_s: float) -> None:
         if self._connected or sentence != self._problem:
@@ -187,13 +218,16 @@ class Publisher:
         self._connected, self._synced, self._problem = None, False, sentence
         self._window.start(self._window.head, now_s)
         self._backoff.down(round(now_s * 1e9))
-        self._reconnect_at_s = now_s + _jittered_s(self._backoff)
+        self._reconnect_at_s = None if self._resting else now_s + _jittered_s(self._backoff)
 
     def _delivered(self, mid: int, code: int, failed: bool, no_subscribers: bool, now_s: float) -> None:
         if not self._window.flies(mid):
             return  # not a proof: nobody needs to listen to the status
         if not failed and not no_subscribers:
             self._window.delivered(mid)
+            if self._gives_way:  # it was all there is to say: the broker is the other board's now
+                self._resting = True
+                self._link.close(timeout_s=0)
             return
         if failed and not self._refusal:  # it stays: some brokers hang up after it
             self._refusal = f"The broker refused a proof (0x{code:02x}): check its ACL; proofs are kept."
@@ -233,21 +267,25 @@ class Publisher:
     def _receipt(self, received: receipt.Receipt, data: bytes) -> None:
         if received.log == receipt.NO_LOG:
             return  # a refusal of an enrolment: provisioning's business
-        outcome = self._keeper.call(lambda journal: accept(journal, received, data, self._sealer))
+        offered = self._window.sent > self._window.head
+        outcome = self._keeper.call(
+            lambda journal: accept(journal, received, data, self._sealer, offered=offered)
+        )
         now_s = self._monotonic()
         self._gateway_seen, self._synced, self._problem, self._refusal = True, True, "", ""
         self._gateway_backoff = Backoff()
         if outcome.new_log_because:
+            self._gives_way = outcome.new_log_because == SUPERSEDED
             self._window.start(0, now_s)
-            self._on_news(
-                f"A new log was opened ({outcome.new_log_because}): the gateway's head is not this store's."
-            )
+            self._on_news(SENTENCES[outcome.new_log_because])
         self._window.receipted(
             outcome.head, received.missing if received.head_seq == outcome.head else (), now_s
         )
         for verdict in outcome.verdicts:
             if not verdict.code.startswith("quality_"):
                 _log.warning("the gateway says", seq=verdict.seq, code=verdict.code, detail=verdict.detail)
+            if (reason := _TOLD.get(verdict.code)) is not None:
+                self._on_news(f"{reason.sentence} {reason.remedy}")
         self._on_receipt()
 
     def _act(self) -> None:
@@ -270,6 +308,7 @@ class Publisher:
             return
         asked, after = self._window.wanted(places), self._window.sent
         batch = self._keeper.call(lambda journal: next_batch(journal, asked, after, places))
+        self._gives_way = batch.gives_way
         if batch.log_id != self._log_id:  # at the start, and after a damaged store was replaced
             self._log_id = batch.log_id
             self._window.start(batch.receipted_seq, now_s)

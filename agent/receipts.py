@@ -2,9 +2,8 @@
 
 - It fits our log: proofs up to its head become evictable, its verdicts are kept for the owner.
 - It speaks of a log we closed ourselves, or one the gateway held before the newest receipt we know: old news.
-- It speaks of a log this store has never seen (the store was lost), or its head is not what we signed (the
-  store was rolled back or cloned): a new log is opened that names the gateway's head, and the readings
-  without a receipt are sealed again in it.
+- It speaks of a log this store has never seen, or its head is not what we signed: a new log is opened that
+  names the gateway's head, and the readings without a receipt are sealed again in it (`agent.succession`).
 """
 
 from __future__ import annotations
@@ -13,13 +12,10 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent import papers
-from agent.journal import Journal, OpenLog
+from agent import papers, succession
+from agent.journal import Journal
 from agent.sealer import Sealer
-from proof.claims import LOG_BYTES, Predecessor
 from proof.receipt import ProofVerdict, Receipt, Standing, standing
-
-STORE_LOST, ROLLED_BACK = "store lost", "rolled back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +35,11 @@ def accept(
     data: bytes,
     sealer: Sealer,
     random: Callable[[int], bytes] = secrets.token_bytes,
+    *,
+    offered: bool = False,
 ) -> Outcome:
     """Raises nothing of its own: a receipt that is not for the open log changes nothing. `data` are the
-    signed bytes of `receipt`, kept as evidence."""
+    signed bytes of `receipt`, kept as evidence; `offered`: proofs of the open log may be on their way."""
     log = journal.open_log()
     if log is None:
         raise RuntimeError("a journal always has an open log")
@@ -54,22 +52,9 @@ def accept(
         if all(last < log.seq for _, last in receipt.missing):
             return Outcome(receipt.head_seq, receipted, told)
         stands = Standing.ROLLED_BACK  # what is asked for lies before a proof that is held: not one of ours
-    if stands is Standing.ROLLED_BACK:
-        return _start_over(journal, log, receipt, sealer, ROLLED_BACK, random)
-    unknown = receipt.head_seq and not journal.knows_log(receipt.log)
-    if unknown and receipt.received_at_s > journal.receipted_at_s():
-        return _start_over(journal, log, receipt, sealer, STORE_LOST, random)
-    return Outcome(journal.receipted_seq(log.id))
-
-
-def _start_over(
-    journal: Journal,
-    old: OpenLog,
-    receipt: Receipt,
-    sealer: Sealer,
-    reason: str,
-    random: Callable[[int], bytes],
-) -> Outcome:
-    journal.start_log(random(LOG_BYTES), Predecessor(receipt.log, receipt.head_hash, reason))
-    sealer.reseal(journal, old.id)
+    contradicted = stands is Standing.ROLLED_BACK
+    reason = succession.reason_to_leave(journal, log, receipt, contradicted, offered)
+    if not reason:
+        return Outcome(journal.receipted_seq(log.id))
+    succession.leave(journal, log, receipt, reason, sealer, random)
     return Outcome(0, new_log_because=reason)

@@ -19,6 +19,7 @@ from typing import Any
 from agent.journal import Journal
 from agent.sample import readable
 from proof import sealing
+from proof.chain import SUPERSEDED
 from proof.claims import HASH_BYTES, LOG_BYTES, Predecessor
 from proof.cose import object_hash
 from proof.reasons import Refused
@@ -62,7 +63,19 @@ def salvage(path: Path, journal: Journal) -> Predecessor | None:
         for row in _rows(old, _LOSSES, "losses ORDER BY id", _LOSS_TYPES):
             journal.bootcount(row[2])
             _insert(journal, "losses", _LOSSES, row)
-        return Predecessor(newest.log, _head_hash(old, newest.id), CORRUPT) if newest else None
+        if newest is None:
+            return None
+        return _gave_way(old, newest.id) or Predecessor(newest.log, _head_hash(old, newest.id), CORRUPT)
+
+
+def _gave_way(old: sqlite3.Connection, log_id: int) -> Predecessor | None:
+    """What the newest log gave way to: damage does not put a superseded store back into its place."""
+    sql = "SELECT prev_log, prev_head FROM logs WHERE id = ? AND reason = ?"
+    with suppress(sqlite3.Error):
+        for log, head in old.execute(sql, (log_id, SUPERSEDED)):
+            if isinstance(log, bytes) and len(log) == LOG_BYTES:
+                return Predecessor(log, head if isinstance(head, bytes) else None, SUPERSEDED)
+    return None
 
 
 def _copy_proofs(old: sqlite3.Connection, journal: Journal, log_id: int) -> None:

@@ -28,7 +28,9 @@ def report(
     wall: Wall,
     max_bytes: int,
     news: Sequence[str],
+    superseded: str = "",
 ) -> dict[str, object]:
+    """`superseded` is the sentence of a store that has stopped publishing, else ""."""
     age_s = None if last_receipted_s is None else wall.ns / 1e9 - last_receipted_s
     behind = age_s is not None and age_s < -CLOCK_BEHIND_S
     age_s = None if age_s is None or behind else max(0.0, age_s)
@@ -38,7 +40,8 @@ def report(
         "kind": membership.kind,
         "key_class": key_class,
         "healthy": age_s is not None and age_s <= HEALTHY_S,
-        "why": _why(age_s, behind, counts, link, instruments, wall, max_bytes),
+        "superseded": bool(superseded),
+        "why": _why(age_s, behind, superseded, counts, link, instruments, wall, max_bytes),
         "last_receipted_reading_age_s": age_s,
         "readings": {
             "captured": counts.captured,
@@ -75,6 +78,7 @@ def report(
 def _why(
     age_s: float | None,
     behind: bool,
+    superseded: str,
     counts: Counts,
     link: LinkState,
     instruments: Sequence[InstrumentState],
@@ -89,7 +93,9 @@ def _why(
         why.append("No reading has been receipted yet.")
     elif age_s > HEALTHY_S:
         why.append(f"The last receipted reading is {age_s / 3600:.1f} h old.")
-    if not link.connected:
+    if superseded:
+        why.insert(0, superseded)
+    elif not link.connected:
         why.append(f"Offline: {link.problem or 'connecting.'}")
     elif link.problem:
         why.append(link.problem)

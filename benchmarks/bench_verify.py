@@ -64,8 +64,8 @@ class Memory:
     def descriptor(self, device: str, descriptor_hash: bytes) -> Descriptor | None:
         return DESCRIPTOR
 
-    def serials(self, device: str) -> dict[str, str]:
-        return {}
+    def announced(self, device: str) -> Descriptor | None:
+        return None
 
 
 def best_rates(ways: dict[str, Callable[[], int]]) -> dict[str, float]:

@@ -4,7 +4,8 @@
   transaction, each sees what the one before it did.
 - Every (device, log, seq) is there at most once, as the complete COSE bytes.
 - Bounds per device: held proofs (those with gaps or a rotation, then low numbers, stay), evidence
-  (equivocations last to go, of those the ones that suspended), the verdicts a receipt carries.
+  (equivocations and second boards last to go, of those the ones that suspended), the verdicts a receipt
+  carries.
 - A receipt is a function of the ledger: asking again gives the same one.
 """
 
@@ -138,12 +139,21 @@ class Ledger:
         opened = descriptors.from_map(cbor.decode(found[0], len(found[0]), "a stored descriptor"))
         return _remember(self._descriptors, (row.id, descriptor_hash), opened)
 
-    def serials(self, device: str) -> dict[str, str]:
+    def announced(self, device: str) -> Descriptor | None:
         row = self._row(device)
         if row is None or row.descriptor_hash is None:
-            return {}
-        announced = self.descriptor(device, row.descriptor_hash)
-        return {i.name: i.serial for i in announced.instruments} if announced else {}
+            return None
+        return self.descriptor(device, row.descriptor_hash)
+
+    def closed_s(self, device: str, log: bytes) -> float | None:
+        row = self._row(device)
+        sql = (
+            "SELECT received_s FROM proof WHERE device = ?1 AND state = 'accepted' AND position > "
+            "(SELECT max(position) FROM proof WHERE device = ?1 AND log = ?2 AND state = 'accepted') "
+            "ORDER BY position LIMIT 1"
+        )
+        found = self._store.row(sql, (row.id, log)) if row else None
+        return found[0] if found else None
 
     def held(self, device: str, log: bytes, seq: int) -> tuple[bytes, float] | None:
         row = self._row(device)
@@ -277,11 +287,11 @@ class Ledger:
         if claims.seq == 1 and not is_open and reason is not Reason.EQUIVOCATION:
             sql = "DELETE FROM proof WHERE device = ? AND log = ? AND state = 'held'"
             self._store.run(sql, place[:2])
-        weight = 0 if reason is not Reason.EQUIVOCATION else 2 if outcome.suspends else 1
+        weight = 2 if outcome.suspends else reason in (Reason.EQUIVOCATION, Reason.TWO_BOARDS)
         values = (*place, proof.hash, reason, weight, outcome.received_at_s, proof.data)
         if not self._store.run(_ADD_EVIDENCE, values):
             return
-        if weight:
+        if reason is Reason.EQUIVOCATION:
             sql = "SELECT hash, received_s, data FROM proof WHERE device = ? AND log = ? AND seq = ?"
             rival_hash, received_s, rival = self._store.row(sql, place)
             self._store.run(_ADD_EVIDENCE, (*place, rival_hash, reason, weight, received_s, rival))
@@ -293,7 +303,9 @@ class Ledger:
             "ORDER BY weight DESC, id DESC LIMIT -1 OFFSET ?)",
             (row.id, MAX_EVIDENCE),
         )
-        self._add_verdict(row, claims.seq, outcome.verdict)
+        # The board that goes on is to hear of the other: the verdict stands at a number it knows.
+        told_at = row.record.head.seq if row.record.head and reason is Reason.TWO_BOARDS else claims.seq
+        self._add_verdict(row, told_at, outcome.verdict)
 
     def _add_verdict(self, row: _Row, seq: int, verdict: Verdict) -> None:
         code = verdict.reason.value

@@ -13,13 +13,24 @@ from dataclasses import dataclass, field
 from gateway import device_keys
 from gateway.enrolment import Admission, StoredClaim
 from gateway.store import Store
-from proof import cbor
+from proof import cbor, sealing
+from proof.claims import Predecessor
 from proof.joining import JoinClaim
 
 
 @dataclass(frozen=True, slots=True)
+class NewLog:
+    """A log that took over from another; `reason` is the device's word (§3.2 prev)."""
+
+    began_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceLine:
-    """One line of `devices`. Times in s since 1970; `missing` counts held proofs, `verdicts` reason codes."""
+    """One line of `devices`. Times in s since 1970; `held` counts held proofs, `verdicts` reason codes.
+    `logs` are those that began after the first, oldest first; `two_boards_s`: the newest evidence that
+    another board signs with the key, since the open log began."""
 
     device: str
     owner: str
@@ -33,6 +44,8 @@ class DeviceLine:
     held: int
     evidence: int
     verdicts: dict[str, int] = field(default_factory=dict)
+    logs: list[NewLog] = field(default_factory=list)
+    two_boards_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +177,23 @@ class Register:
             "(SELECT count(*) FROM proof WHERE proof.device = device.id AND state = 'held'), "
             "(SELECT count(*) FROM evidence WHERE evidence.device = device.id) FROM device ORDER BY id"
         )
-        return [DeviceLine(*(*columns, counts.get(number, {}))) for number, *columns in rows]
+        return [
+            DeviceLine(*(*columns, counts.get(number, {}), *self._succession(number)))
+            for number, *columns in rows
+        ]
+
+    def _succession(self, number: int) -> tuple[list[NewLog], float | None]:
+        births = self._store.rows(
+            "SELECT received_s, data FROM proof WHERE device = ? AND seq = 1 AND state = 'accepted' "
+            "ORDER BY position",
+            (number,),
+        )
+        named = ((began_s, sealing.parse(data).claims.prev) for began_s, data in births)
+        logs = [NewLog(began_s, prev.reason) for began_s, prev in named if isinstance(prev, Predecessor)]
+        sql = "SELECT max(received_s) FROM evidence WHERE device = ? AND code = 'two_boards'"
+        (newest_s,) = self._store.row(sql, (number,))
+        settled = newest_s is not None and bool(births) and newest_s < births[-1][0]
+        return logs, None if settled else newest_s
 
     def accepted(self, device: str) -> Iterator[bytes]:
         """The COSE bytes of a device's accepted proofs, in chain order over all its logs."""

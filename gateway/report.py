@@ -16,7 +16,7 @@ from proof.keys import key_id, multibase_part
 
 
 def lines(devices: list[DeviceLine]) -> Iterator[str]:
-    """Three short lines a device: they fit a terminal of 80 columns and a pipe."""
+    """A few short lines a device: they fit a terminal of 80 columns and a pipe."""
     for line in devices:
         yield f"{multibase_part(line.device)}" + " SUSPENDED" * line.suspended + " REVOKED" * line.revoked
         accepted = _iso(line.received_s) if line.received_s else "never"
@@ -24,6 +24,12 @@ def lines(devices: list[DeviceLine]) -> Iterator[str]:
         yield f"  {owner}enrolled {_iso(line.enrolled_s)}, last accepted {accepted}"
         held = f", {line.held} held" if line.held else ""
         yield f"  head {line.head_seq}, {line.proofs} proofs with {line.readings} readings{held}"
+        if line.logs:
+            newest = line.logs[-1]
+            more = f", {len(line.logs)} new logs in all" if len(line.logs) > 1 else ""
+            yield f"  new log since {_iso(newest.began_s)}: {newest.reason}{more}"
+        if line.two_boards_s is not None:
+            yield f"  TWO BOARDS sign with its key, or an old card ran: {_iso(line.two_boards_s)}"
         verdicts = ", ".join(f"{code} {count}" for code, count in sorted(line.verdicts.items()))
         if verdicts:
             yield f"  verdicts: {verdicts}"

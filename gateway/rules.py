@@ -6,6 +6,8 @@
 - A member's proof that is refused is kept as evidence; of an equivocation both proofs are (§4.6).
 - An equivocation suspends, unless a key signed it that the device has rotated out (§4.6): a thief of that key
   must not be able to stop the device.
+- A proof of a log that a later one has closed is not followed. Where it names a beacon that came after the
+  closing, two boards sign with the key (§4.7).
 - What is ahead of the head is held (§4.7). A gap counts from the moment a valid proof declares it, held or
   not: proofs after the gap may then follow the head before the declaring proof itself does.
 """
@@ -71,6 +73,9 @@ class LedgerView(Known, Protocol):
     def held(self, device: str, log: bytes, seq: int) -> tuple[bytes, float] | None:
         """(COSE bytes, received at in s) of the held proof, None if there is none."""
 
+    def closed_s(self, device: str, log: bytes) -> float | None:
+        """When the first proof of the log after `log` was received; None where `log` is open or never was."""
+
 
 def receive(message: bytes, device: str, now_s: float, known: LedgerView) -> Outcome:
     """The outcome of one message on `device`'s proof topic."""
@@ -82,8 +87,8 @@ def receive(message: bytes, device: str, now_s: float, known: LedgerView) -> Out
         return Outcome(Verdict(Reason.UNKNOWN_DEVICE, "the topic names another device than the proof"))
     if verdict.reason is Reason.DUPLICATE:
         return Outcome(verdict, member=True, proof=proof)
-    if verdict.reason is Reason.HELD and _closed(proof, known):
-        verdict = Verdict(Reason.ROLLED_BACK, f"log {proof.claims.log.hex()} was closed by a later one")
+    if verdict.reason is Reason.HELD:
+        verdict = _of_a_closed_log(proof, known) or verdict
     outcome = _outcome(verdict, proof, now_s, judgement.notes, len(judgement.readings or ()))
     return replace(outcome, key=judgement.key, suspends=_suspends(judgement, device, known))
 
@@ -136,9 +141,13 @@ def _suspends(judgement: Judgement, device: str, known: Known) -> bool:
     )
 
 
-def _closed(proof: Proof, known: Known) -> bool:
-    """Whether the proof's log was open once and is no longer."""
+def _of_a_closed_log(proof: Proof, known: LedgerView) -> Verdict | None:
+    """What is said of a proof whose log was open once and is no longer; None for any other."""
     claims = proof.claims
-    record = known.device(claims.device)
-    is_open = record is not None and record.head is not None and record.head.log == claims.log
-    return not is_open and known.hash_at(claims.device, claims.log, 1) is not None
+    closed_s = known.closed_s(claims.device, claims.log)
+    if closed_s is None:
+        return None
+    beacon = known.beacon(claims.freshness[0]) if claims.freshness else None
+    if beacon is not None and beacon.issued_at_s > closed_s:
+        return Verdict(Reason.TWO_BOARDS, f"signed after log {claims.log.hex()} was closed")
+    return Verdict(Reason.ROLLED_BACK, f"log {claims.log.hex()} was closed by a later one")

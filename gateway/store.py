@@ -45,6 +45,7 @@ CREATE TABLE proof (
     UNIQUE (device, log, seq)
 ) STRICT;
 CREATE INDEX held ON proof (device, log, seq) WHERE state = 'held';
+CREATE INDEX birth ON proof (device, position) WHERE seq = 1 AND state = 'accepted';
 CREATE UNIQUE INDEX chain ON proof (device, position) WHERE state = 'accepted';
 -- key: in force from (log, seq) on, where a proof carries the rotation to it, and gone when that proof is;
 -- the first one from the enrolment on, without a log. device.key is in force at the head.

@@ -4,6 +4,8 @@
 - The next proof continues the head; one ahead of it is held and the range between asked for.
 - Ranges the device itself declared as gaps (§3.2 -70006) carry the chain across by their hashes.
 - A new log must name the open one, and is accepted once for each head the gateway has seen.
+- A new log that says `superseded` gives way and is never followed: its device knows of the open log and
+  still samples, so two boards hold the key.
 - The boot count never falls within a log; a new log may count from where its store remembers.
 """
 
@@ -14,6 +16,8 @@ from dataclasses import dataclass
 
 from proof.claims import Claims, Gap, Predecessor
 from proof.reasons import Reason, Verdict
+
+SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,8 @@ def _new_log(claims: Claims, head: Head) -> Verdict:
         return Verdict(Reason.HELD, f"the first proof of log {claims.log.hex()} is missing")
     if not isinstance(claims.prev, Predecessor):
         return Verdict(Reason.ROLLED_BACK, f"a new log that does not name the open log {head.log.hex()}")
+    if claims.prev.reason == SUPERSEDED:
+        return Verdict(Reason.TWO_BOARDS, f"a log that gives way to {claims.prev.log.hex()}")
     if claims.prev.log != head.log:
         return Verdict(Reason.ROLLED_BACK, f"a new log that names {claims.prev.log.hex()}, not the open log")
     return Verdict(Reason.ACCEPTED, f"follows log {head.log.hex()}: {claims.prev.reason}")

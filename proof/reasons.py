@@ -54,6 +54,16 @@ class Reason(StrEnum):
         "The device's store is older than what the gateway holds, or a copy of it is running.",
         "Stop the copy; the device opens a new log by itself.",
     )
+    TWO_BOARDS = (
+        "two_boards",
+        "Another board signed with this device's key after this one took over, or an old card image ran.",
+        "Switch the other off; if you know of none, the key may be stolen: ask the operator to revoke it.",
+    )
+    KEY_CLASS_CHANGED = (
+        "key_class_changed",
+        "The device's key is kept in another way than the device announced before.",
+        "If you did not move the key yourself, somebody may have copied it: ask the operator.",
+    )
     SIMULATED_ON_LIVE = (
         "simulated_on_live",
         "A simulated device cannot join a live network.",

@@ -65,8 +65,8 @@ class Known(Protocol):
 
     def descriptor(self, device: str, descriptor_hash: bytes) -> Descriptor | None: ...
 
-    def serials(self, device: str) -> dict[str, str]:
-        """Instrument name -> serial or fingerprint last announced."""
+    def announced(self, device: str) -> Descriptor | None:
+        """The descriptor last announced, by a proof or by the enrolment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,17 +148,12 @@ def annotate(
     """Steps 4.8 to 4.11."""
     claims = proof.claims
     notes = [*_time_notes(claims, now_s, known)]
-    # §4.9 Descriptor known; instruments unchanged or announced.
+    # §4.9 Descriptor known; instruments and the key's class unchanged or announced.
     descriptor = claims.descriptor or known.descriptor(claims.device, claims.descriptor_hash)
     if descriptor is None:
         notes.append(Verdict(Reason.INSTRUMENT_CHANGED, "the descriptor in force was never announced"))
     else:
-        before = known.serials(claims.device)
-        notes += [
-            Verdict(Reason.INSTRUMENT_CHANGED, f"{i.name}: {before[i.name]} became {i.serial}")
-            for i in descriptor.instruments
-            if before.get(i.name, i.serial) != i.serial
-        ]
+        notes += _changes(known.announced(claims.device) or descriptor, descriptor)
     # §4.10 Payload; raw evidence recomputes to the value.
     try:
         readings = proof.readings()
@@ -171,6 +166,17 @@ def annotate(
     counts = Counter(bit for flags in flagged for bit in QUALITY_REASONS if flags & bit)
     notes += [Verdict(QUALITY_REASONS[bit], f"{count} readings") for bit, count in sorted(counts.items())]
     return tuple(notes), readings
+
+
+def _changes(before: Descriptor, now: Descriptor) -> Iterable[Verdict]:
+    """§4.9: what the device says of itself and said otherwise before."""
+    if (before.key_class, before.simulated) != (now.key_class, now.simulated):
+        was, became = (d.key_class + ", simulated" * d.simulated for d in (before, now))
+        yield Verdict(Reason.KEY_CLASS_CHANGED, f"{was} became {became}")
+    serials = {i.name: i.serial for i in before.instruments}
+    for i in now.instruments:
+        if serials.get(i.name, i.serial) != i.serial:
+            yield Verdict(Reason.INSTRUMENT_CHANGED, f"{i.name}: {serials[i.name]} became {i.serial}")
 
 
 def _time_notes(claims: Claims, now_s: float, known: Known) -> Iterable[Verdict]:

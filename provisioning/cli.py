@@ -11,6 +11,7 @@ from provisioning import (
     commands_calibration,
     commands_device,
     commands_doctor,
+    commands_moving,
     commands_rotation,
     commands_setup,
 )
@@ -22,6 +23,7 @@ COMMANDS = (
     commands_device.show,
     commands_rotation.rotate,
     commands_doctor.doctor,
+    commands_moving.resume,
     commands_calibration.calibrator_key,
     commands_calibration.calibrate,
 )

@@ -150,7 +150,7 @@ class World:
     declared: tuple[Gap, ...] = ()
     beacons: dict[bytes, Beacon] = field(default_factory=lambda: {BEACON.hash: BEACON})
     descriptors: dict[bytes, Descriptor] = field(default_factory=lambda: {DESCRIPTOR.hash(): DESCRIPTOR})
-    announced: dict[str, str] = field(default_factory=dict)
+    in_force: Descriptor | None = None
 
     def device(self, device: str) -> DeviceRecord | None:
         return self.members.get(device)
@@ -171,8 +171,8 @@ class World:
     def descriptor(self, device: str, descriptor_hash: bytes) -> Descriptor | None:
         return self.descriptors.get(descriptor_hash)
 
-    def serials(self, device: str) -> dict[str, str]:
-        return self.announced
+    def announced(self, device: str) -> Descriptor | None:
+        return self.in_force
 
     def change(self, **changes: Any) -> World:
         """The member's record changed in place."""

@@ -104,7 +104,7 @@ def test_a_proof_may_be_asked_for(path, agent):
     ],
 )
 def test_a_request_that_is_none_says_which_there_are(path, agent, request_):
-    problem = "requests are: status, prove, export <since> <until>, rotate"
+    problem = "requests are: status, prove, export <since> <until>, rotate, resume"
     assert json.loads(raw(path, request_)) == {"problem": problem}
     assert agent.asked == []
     assert ask_status(path) == REPORT

@@ -149,16 +149,6 @@ def test_a_receipt_of_a_log_we_closed_is_old_news(device):
     assert device.log == log
 
 
-def test_a_store_restored_from_before_a_change_of_logs_finds_out(device):
-    """The gateway went on to a log this store has never seen, later than all this store knows of."""
-    device.seal(3)
-    device.get(device.receipt(2))
-    later = device.receipt(4, log=b"later on", head_hash=bytes(32), received_at_s=START_S + 1000)
-    assert device.get(later).new_log_because == "store lost"
-    assert device.log.predecessor == Predecessor(b"later on", bytes(32), "store lost")
-    assert device.kept() == [2]
-
-
 def test_a_replayed_receipt_of_a_log_before_this_store_opens_nothing(device):
     device.seal(3)
     device.get(device.receipt(2))

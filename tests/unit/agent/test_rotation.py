@@ -11,11 +11,12 @@ from agent import export, papers, retention, rotation
 from agent.errors import FixKey, TryAgain
 from agent.keystore import create_key
 from agent.membership import Joined
-from agent.receipts import ROLLED_BACK, accept
+from agent.receipts import accept
 from agent.rotation import KeptKeys, Turn, Turned
 from agent.sealer import Sealer
 from agent.settings import ProofSettings
 from agent.store import open_journal
+from agent.succession import ROLLED_BACK
 from proof import bundle, joining, receipt, sealing
 from proof.cose import object_hash
 from proof.joining import Membership

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from gateway import ledger
 from gateway.errors import TryAgain
 from gateway.service import Inbound
 from proof import wire
+from proof.claims import Predecessor
 from proof.cose import object_hash
 from proof.reasons import Reason
 from proof.receipt import MAX_VERDICTS
@@ -204,6 +206,53 @@ def test_a_log_closed_by_a_later_one_does_not_grow(gateway):
     assert codes(gateway, device) == [(3, "rolled_back")]
 
 
+def test_a_closed_log_that_goes_on_after_its_closing_shows_two_boards(gateway):
+    """The beacon it names came after the closing: whoever signed it was there then (§4.7)."""
+    device = gateway.member()
+    before = gateway.service.beacon()
+    gateway.send(device, device.seal())
+    log, prev = device.log, device.prev
+    device.start_log(b"log-0002", log)
+    gateway.now_s += 10
+    gateway.send(device, device.seal(), device.seal())
+    gateway.now_s += 1
+    after = gateway.service.beacon()
+    device.log, device.seq, device.prev = log, 1, prev
+    old, new = (
+        device.other(freshness=(object_hash(beacon.payload),), seq=seq)
+        for beacon, seq in ((before, 2), (after, 3))
+    )
+    receipt = receipt_in(gateway.send(device, old, new), device)
+    assert (receipt.log, receipt.head_seq) == (b"log-0002", 2)
+    assert codes(gateway, device) == [(2, "rolled_back"), (2, "two_boards")]
+    assert [data for _, data in gateway.register.evidence(device.id)] == [old, new]
+    assert line(gateway).two_boards_s == gateway.now_s
+    assert not line(gateway).suspended
+
+
+def test_a_second_log_that_closes_tells_what_came_before_it_apart(gateway):
+    device = gateway.member()
+    gateway.send(device, device.seal())
+    device.start_log(b"log-0002", device.log, "store lost")
+    gateway.send(device, device.seal())
+    device.start_log(b"log-0003", device.log, "rolled back")
+    gateway.now_s += 5
+    gateway.send(device, device.seal())
+    assert [(log.began_s, log.reason) for log in line(gateway).logs] == [
+        (gateway.now_s - 5, "store lost"),
+        (gateway.now_s, "rolled back"),
+    ]
+
+
+def test_another_key_class_than_the_enrolled_one_is_told_once(gateway):
+    device = gateway.member()
+    changed = replace(descriptor(), key_class="file")
+    gateway.send(device, device.seal(descriptor=changed, descriptor_hash=changed.hash()))
+    gateway.send(device, device.seal(descriptor=None, descriptor_hash=changed.hash()))
+    assert codes(gateway, device) == [(1, "key_class_changed")]
+    assert line(gateway).verdicts == {"key_class_changed": 1}
+
+
 def test_an_equivocation_stores_both_proofs_and_suspends_the_device(gateway):
     device = gateway.member()
     rival = device.other()
@@ -250,6 +299,17 @@ def test_a_refused_proof_sent_again_is_one_piece_of_evidence_and_one_verdict(gat
         gateway.send(device, stray)
     assert codes(gateway, device) == [(1, "wrong_network")]
     assert line(gateway).evidence == 1
+
+
+def test_a_second_board_outlasts_what_is_merely_refused(gateway, monkeypatch):
+    monkeypatch.setattr(ledger, "MAX_EVIDENCE", 3)
+    device = gateway.member()
+    gateway.send(device, device.seal())
+    gives_way = device.other(log=b"log-0002", seq=1, prev=Predecessor(device.log, device.prev, "superseded"))
+    gateway.send(device, gives_way)
+    gateway.send(device, *(device.other(seq=1, log=bytes([n]) * 8, prev=None) for n in range(5)))
+    codes = [code for code, _ in gateway.register.evidence(device.id)]
+    assert sorted(codes) == ["rolled_back", "rolled_back", "two_boards"]
 
 
 def test_evidence_is_bounded_and_equivocations_outlast_the_rest(gateway, monkeypatch):

@@ -53,6 +53,18 @@ TABLE = {
     "a new log that names none": (at(1, None, OTHER_LOG), HEAD, None, Reason.ROLLED_BACK),
     "a new log that names another": (at(1, after(THIRD_LOG), OTHER_LOG), HEAD, None, Reason.ROLLED_BACK),
     "a new log that names itself": (at(1, after(OTHER_LOG), OTHER_LOG), HEAD, None, Reason.ROLLED_BACK),
+    "a new log that gives way to the open one": (
+        at(1, Predecessor(LOG, HEAD.hash, "superseded"), OTHER_LOG),
+        HEAD,
+        None,
+        Reason.TWO_BOARDS,
+    ),
+    "a new log that gives way to an older one": (
+        at(1, Predecessor(THIRD_LOG, HEAD.hash, "superseded"), OTHER_LOG),
+        HEAD,
+        None,
+        Reason.TWO_BOARDS,
+    ),
     "a later proof of a new log": (at(2, THIS, OTHER_LOG), HEAD, None, Reason.HELD),
     "the boot count fell": (at(5, HEAD.hash, bootcount=2), HEAD, None, Reason.ROLLED_BACK),
     "the boot count starts again with a new log": (

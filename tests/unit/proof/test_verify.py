@@ -186,9 +186,27 @@ def test_a_clock_that_claims_nothing_is_not_held_to_it(sealed_at_s):
 
 
 def test_an_instrument_with_another_serial_than_announced_is_noted():
-    world = World(announced={"bme280-76": "another", "sds011-0": "x"})
-    assert notes(proof(), world) == [Reason.INSTRUMENT_CHANGED]
-    assert notes(proof(), World(announced={"bme280-76": BME280.serial})) == []
+    def announced(*serials: str) -> World:
+        instruments = tuple(replace(BME280, serial=serial) for serial in serials)
+        return World(in_force=replace(DESCRIPTOR, instruments=instruments))
+
+    assert notes(proof(), announced("another")) == [Reason.INSTRUMENT_CHANGED]
+    assert notes(proof(), announced(BME280.serial)) == []
+    assert notes(proof(), announced()) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "detail"),
+    [
+        ({"key_class": "tpm2"}, "tpm2, simulated became sim, simulated"),
+        ({"simulated": False}, "sim became sim, simulated"),
+    ],
+)
+def test_a_key_kept_in_another_way_than_announced_is_noted(before, detail):
+    world = World(in_force=replace(DESCRIPTOR, **before))
+    judgement = judged(proof(), world)
+    assert judgement.verdict.reason is Reason.ACCEPTED
+    assert [(note.reason, note.detail) for note in judgement.notes] == [(Reason.KEY_CLASS_CHANGED, detail)]
 
 
 def test_a_descriptor_that_was_never_announced_is_noted():
