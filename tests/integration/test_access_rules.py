@@ -165,5 +165,25 @@ def test_a_device_that_says_it_is_another_gains_nothing_where_the_broker_knows_i
     assert liar.heard == []
 
 
+@pytest.mark.parametrize("name", ["+", "#", f"{B}/receipt", "z6Mk+", "$SYS", "%c"])
+def test_a_client_id_that_is_a_wildcard_opens_nothing(tmp_path, name):
+    """Client ids are the one name that anybody may choose: a rule made of `+` would fit everyone's topics."""
+    if MOSQUITTO is None:
+        pytest.skip("mosquitto is not installed (Debian package `mosquitto`)")
+    network = Network(tmp_path, Identity.CLIENT_ID)
+    network.broker.start()
+    try:
+        gateway, other = network.peer(GATEWAY_USER), network.peer(B).subscribe(f"{ROOT}/{B}/receipt")
+        gateway.publish(f"{ROOT}/{B}/receipt", b"for B", retain=True)
+        stranger = network.peer(name).subscribe("#", f"{ROOT}/{B}/receipt", f"{ROOT}/+/receipt")
+        for leaf in UP:
+            assert stranger.publish(f"{ROOT}/{B}/{leaf}", b"forged") == NOT_AUTHORIZED
+        gateway.publish(f"{ROOT}/{B}/receipt", b"the end")
+        other.hears(f"{ROOT}/{B}/receipt", b"the end")
+        assert stranger.heard == []
+    finally:
+        network.close()
+
+
 def test_the_rules_are_those_of_the_protocol():
     assert (wire.DEVICE_WRITES, wire.DEVICE_READS) == (UP, DOWN)

@@ -220,6 +220,10 @@ def test_a_challenge_nobody_answers_ends_with_a_sentence(run, made):
         ("challenge", "z6Mkwrong", "--dir", "{made}"),
         ("evidence", "z6Mkwrong", "--dir", "{made}", "-o", "{none}"),
         ("verify", "{none}", "--gateway-key", "{made}"),
+        ("acl", "--dir", "{none}"),
+        ("acl", "--dir", "{made}", "-o", "{none}/acl"),
+        ("broker-config", "--dir", "{none}"),
+        ("broker-config", "--dir", "{made}"),
     ],
     ids=lambda arguments: "-".join(arguments[:2]),
 )
