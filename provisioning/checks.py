@@ -49,7 +49,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`late` is the verdict where it does not answer within `deadline_s`."""
+    """`late`, fail or skipped, is the verdict where it does not answer within `deadline_s`."""
 
     name: str
     expected: str

@@ -46,7 +46,10 @@ def service(machine: Machine) -> Finding:
     if not machine.systemd.is_dir():
         return Finding(SKIPPED, "systemd does not run here.")
     command = [machine.systemctl, "show", UNIT, f"--property={_PROPERTIES}"]
-    asked = subprocess.run(command, capture_output=True, text=True, timeout=4, check=False)  # noqa: S603
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=4, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding(WARN, f"{machine.systemctl} cannot be asked: {error}.")
     said = dict(line.split("=", 1) for line in asked.stdout.splitlines() if "=" in line)
     if asked.returncode or "LoadState" not in said:
         return Finding(WARN, f"systemctl says nothing of {UNIT}: {asked.stderr.strip()[:200]}", "", said)

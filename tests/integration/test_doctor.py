@@ -128,6 +128,7 @@ def test_a_node_with_history_asks_the_gateway_for_a_receipt_of_what_it_has(recei
     assert {name: data for name, data in receipted.files().items() if name in before} == before
 
 
+@slow
 def test_a_device_of_a_real_gateway_passes_before_its_first_reading_and_after(
     patient, mosquitto, tmp_path, until
 ):
@@ -397,6 +398,17 @@ def test_an_instrument_the_running_agent_does_not_know_or_cannot_read_is_said(ru
 
 
 # The command
+
+
+def test_a_systemctl_that_does_not_answer_is_a_line_and_no_traceback(patient, impatient, monkeypatch):
+    def hangs(*_, **__):
+        raise subprocess.TimeoutExpired("systemctl", 4)
+
+    monkeypatch.setattr("provisioning.checks_machine.Path.is_dir", lambda _: True)
+    monkeypatch.setattr("provisioning.checks_machine.subprocess.run", hangs)
+    result = CliRunner().invoke(app, ["doctor", "--config", str(patient.config)])
+    assert (result.exit_code, isinstance(result.exception, SystemExit)) == (2, True)
+    assert "systemctl cannot be asked" in result.stdout
 
 
 def test_the_command_prints_a_report_for_people_and_one_for_machines(patient, mosquitto, impatient):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from dataclasses import replace
 
 import pytest
@@ -191,6 +192,17 @@ def test_a_journal_of_a_killed_agent_is_read_with_its_write_ahead_log_and_left_a
 def test_a_big_journal_of_a_killed_agent_is_not_copied(patient, journal, monkeypatch):
     monkeypatch.setattr(state, "MAX_COPY_BYTES", 100)
     assert lines_of(patient, "journal")[0].verdict is SKIPPED
+
+
+def test_a_journal_that_takes_too_long_is_skipped_with_what_needs_it(patient, journal, monkeypatch):
+    hung = threading.Event()
+    monkeypatch.setattr(state, "is_sound", lambda *_: hung.wait())
+    monkeypatch.setattr("provisioning.doctor.JOURNAL_S", 0.3)
+    journal.close()
+    names = ("journal", "receipt", "key")
+    assert [line.verdict for line in lines_of(patient, *names)] == [SKIPPED, SKIPPED, PASS]
+    assert "no answer within" in patient.lines["journal"].found
+    hung.set()
 
 
 def test_a_corrupt_journal_fails_and_stays_as_it_is(patient, journal):
