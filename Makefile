@@ -8,8 +8,8 @@ DEV := .venv/.installed-dev
 INTEROP := .venv-interop/.installed
 FUZZ := .venv-fuzz/.installed
 SECONDS = 600
-# What tests start beside Python: a broker, a TPM and its tools, a terminal. The name of a command or a package.
-TEST_PACKAGES := mosquitto swtpm tpm2-tools tmux
+# What tests start beside Python: a broker, a TPM and its tools, systemd-creds, a terminal. The name of a command or a package.
+TEST_PACKAGES := mosquitto swtpm tpm2-tools systemd tmux
 # Several tests wait at once; a process that has nothing left takes over what another still has to do.
 PARALLEL := -n auto --dist worksteal
 

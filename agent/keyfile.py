@@ -19,27 +19,17 @@ import secrets
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 from nacl.exceptions import CryptoError
 from nacl.secret import SecretBox
 
 from agent import privatefile
 from agent.errors import FixKey
+from agent.wrapping import Wrapping
 from proof.keys import SEED_BYTES, SeedSigner, Signer, key_id, public_key_of
 from proof.reasons import Refused
 
 VERSION = 1
-
-
-class Wrapping(Protocol):
-    """Where the 32 bytes come from that seeds are wrapped under."""
-
-    def create(self) -> None:
-        """Make it where there is none, whole or not at all; what is there stays. Raises `FixKey`."""
-
-    def key(self) -> bytes:
-        """The 32 bytes; raises `FixKey`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +165,9 @@ class KeyFile:
         return json.dumps(record).encode() + b"\n"
 
     def _open(self, path: Path, device: str = "") -> _Opened:
-        scheme, kid, recorded, wrapped = _parse(path, privatefile.read(path))
+        scheme, kid, recorded, wrapped = _parse(
+            path, privatefile.read(path, "" if path == self._path else privatefile.lost(path))
+        )
         if scheme != self._scheme:
             raise FixKey(
                 f"The key {path} was made for `{scheme[:32]}:`, not for `{self._scheme}:`. "

@@ -2,6 +2,9 @@
 
 - `file:/PATH`: an Ed25519 seed in a file, wrapped under a key made from what the board offers. **Weak**:
   it stops a card or a backup that is copied without a thought, not a person who can read the board.
+- `credential:/PATH?with-key=…`: wrapped under a systemd encrypted credential, `tpm2:/PATH[?pcrs=…]`: under a
+  key that a TPM 2.0 seals, `otp:/PATH`: under the private key in a Raspberry Pi's OTP memory. What each
+  protects against: docs/keys.md.
 - `sim:/PATH`: the same file for simulated devices, wrapped under a constant; a live network refuses it.
 - Every place holds two keys: the device's, and at `/PATH.next` the one a rotation must use (§8.4); during
   a rotation a third. They lie in files whatever the scheme (decision 0006): `keyfile`.
@@ -11,123 +14,110 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.errors import FixConfig, FixKey
-from agent.keyfile import KeyFile, Seeds, Wrapping
-from proof.keys import SEED_BYTES, Signer
+from agent.errors import FixConfig
+from agent.keyfile import KeyFile, Seeds
+from agent.wrapping import THIS_BOARD, BoardFacts, Constant, Wrapping
+from agent.wrapping import Board as Board  # callers know keys by this module
+from proof.keys import Signer
 
-_MAX_FACT_BYTES = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Board:
-    """Where the facts stand that tell this board from others."""
-
-    machine_id: Path = Path("/etc/machine-id")
-    serial_number: Path = Path("/proc/device-tree/serial-number")
-
-    def wrapping_key(self) -> bytes:
-        """32 bytes; the serial number counts where the board has one. Raises `FixKey`."""
-        machine_id, serial = _fact(self.machine_id), _fact(self.serial_number)
-        if len(machine_id) != 32:  # `uninitialized` on the first boot, empty in a container
-            raise FixKey(
-                f"{self.machine_id} holds no machine id, so a key cannot be tied to this board. "
-                "Run `systemd-machine-id-setup`."
-            )
-        return _derive(machine_id + b"\0" + serial, b"fieldproof file")
-
-
-@dataclass(frozen=True, slots=True)
-class BoardFacts:
-    """The wrapping key of `file:`: made from what the board says of itself, never kept."""
-
-    board: Board
-
-    def create(self) -> None:
-        self.key()
-
-    def key(self) -> bytes:
-        return self.board.wrapping_key()
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """The wrapping key of `sim:`: no secret at all."""
-
-    def create(self) -> None:
-        pass
-
-    def key(self) -> bytes:
-        return _derive(b"", b"fieldproof sim")
+_Given = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """How a scheme's URI ends, and what its seeds are wrapped under."""
+    """How a scheme's URI goes on, and what its seeds are wrapped under."""
 
     form: str
     parameters: frozenset[str]
-    wrapping: Callable[[Path, Mapping[str, str], Board], Wrapping]
+    wrapping: Callable[[str, Path, _Given, Board], Wrapping]
+
+
+def _credential(uri: str, path: Path, given: _Given, _board: Board) -> Wrapping:
+    from agent.wrapping_credential import WITH_KEYS, Credential
+
+    with_key = given.get("with-key")
+    if with_key not in WITH_KEYS:
+        raise FixConfig(
+            f"key: {uri[:200]!r} must say what the credential is encrypted with: ?with-key= and one of "
+            f"{', '.join(WITH_KEYS)}."
+        )
+    return Credential(path.with_name(f"{path.name}.cred"), with_key)
+
+
+def _tpm2(uri: str, path: Path, given: _Given, _board: Board) -> Wrapping:
+    from agent.wrapping_tpm2 import Sealed, pcrs_of
+
+    pcrs = pcrs_of(given["pcrs"], uri) if "pcrs" in given else ""
+    return Sealed(path.with_name(f"{path.name}.tpm"), pcrs)
+
+
+def _otp(_uri: str, _path: Path, _given: _Given, board: Board) -> Wrapping:
+    from agent.wrapping_otp import Otp
+
+    return Otp(board.mailbox)
 
 
 PROVIDERS = {
-    "file": Provider("/PATH", frozenset(), lambda _path, _given, board: BoardFacts(board)),
-    "sim": Provider("/PATH", frozenset(), lambda _path, _given, _board: Constant()),
+    "file": Provider("/PATH", frozenset(), lambda _uri, _path, _given, board: BoardFacts(board)),
+    "credential": Provider("/PATH?with-key=host|tpm2|host+tpm2", frozenset({"with-key"}), _credential),
+    "tpm2": Provider("/PATH or /PATH?pcrs=0,7", frozenset({"pcrs"}), _tpm2),
+    "otp": Provider("/PATH", frozenset(), _otp),
+    "sim": Provider("/PATH", frozenset(), lambda _uri, _path, _given, _board: Constant()),
 }
 
 
-def open_key(uri: str, board: Board = Board()) -> Signer:
+def open_key(uri: str, board: Board = THIS_BOARD) -> Signer:
     """The device's key; raises `FixConfig` for the URI, `FixKey` for the key, like all of these."""
     return _slots(uri, board).open()
 
 
-def open_next_key(uri: str, board: Board = Board()) -> Signer:
+def open_next_key(uri: str, board: Board = THIS_BOARD) -> Signer:
     """The key that a rotation of `uri` must use (§8.4)."""
     return _slots(uri, board).open_next()
 
 
-def create_key(uri: str, created_s: int, board: Board = Board()) -> Signer:
+def create_key(uri: str, created_s: int, board: Board = THIS_BOARD) -> Signer:
     """Make the device's key and the next one; `created_s` is seconds since 1970, a note for people."""
     return _slots(uri, board).create(created_s)
 
 
-def key_exists(uri: str, board: Board = Board()) -> bool:
+def key_exists(uri: str, board: Board = THIS_BOARD) -> bool:
     """Whether there is something in the key's place, good or not."""
     return _slots(uri, board).exists()
 
 
-def prepare_rotation(uri: str, created_s: int, board: Board = Board()) -> Signer:
+def prepare_rotation(uri: str, created_s: int, board: Board = THIS_BOARD) -> Signer:
     """The key after the next one, to be committed to by a rotation: made, or found where it is already."""
     return _slots(uri, board).prepare_rotation(created_s)
 
 
-def rotation_prepared(uri: str, board: Board = Board()) -> bool:
+def rotation_prepared(uri: str, board: Board = THIS_BOARD) -> bool:
     """Whether `prepare_rotation` was called since the last `settle_key`."""
     return _slots(uri, board).rotation_prepared()
 
 
-def settle_key(uri: str, in_force: bytes, created_s: int, board: Board = Board()) -> Signer:
+def settle_key(uri: str, in_force: bytes, created_s: int, board: Board = THIS_BOARD) -> Signer:
     """Make the public key `in_force`, the current or the next one, the current; repeated it converges."""
     return _slots(uri, board).settle(in_force, created_s)
 
 
-def export_seeds(uri: str, board: Board = Board()) -> Seeds:
+def export_seeds(uri: str, board: Board = THIS_BOARD) -> Seeds:
     """What a backup must hold; nothing else ever sees it."""
     return _slots(uri, board).export_seeds()
 
 
-def import_seeds(uri: str, seeds: Seeds, created_s: int, board: Board = Board()) -> Signer:
+def import_seeds(uri: str, seeds: Seeds, created_s: int, board: Board = THIS_BOARD) -> Signer:
     """Put a backup's keys where no key is; repeated with the same seeds it converges."""
     return _slots(uri, board).import_seeds(seeds, created_s)
 
 
 def _slots(uri: str, board: Board) -> KeyFile:
     scheme, path, given = _split(uri)
-    return KeyFile(path, scheme, PROVIDERS[scheme].wrapping(path, given, board))
+    return KeyFile(path, scheme, PROVIDERS[scheme].wrapping(uri, path, given, board))
 
 
 def _split(uri: str) -> tuple[str, Path, dict[str, str]]:
@@ -144,17 +134,3 @@ def _split(uri: str) -> tuple[str, Path, dict[str, str]]:
     if len(given) < len(pairs) or not given.keys() <= PROVIDERS[scheme].parameters or not all(given.values()):
         raise FixConfig(f"key: {uri[:200]!r} is not of the form {scheme}:{PROVIDERS[scheme].form}.")
     return scheme, path, given
-
-
-def _derive(facts: bytes, person: bytes) -> bytes:
-    return hashlib.blake2b(
-        facts, key=b"fieldproof key wrapping 1", person=person, digest_size=SEED_BYTES
-    ).digest()
-
-
-def _fact(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_MAX_FACT_BYTES).strip(b"\0\n ")
-    except OSError:
-        return b""

@@ -52,8 +52,9 @@ def sweep(path: Path) -> None:
             _settle(path.parent)
 
 
-def read(path: Path) -> bytes:
-    """At most `MAX_BYTES` + 1 bytes, so that a longer file shows; raises `FixKey`."""
+def read(path: Path, missing: str = "") -> bytes:
+    """At most `MAX_BYTES` + 1 bytes, so that a longer file shows; raises `FixKey`, with the sentence
+    `missing` where nothing is."""
     try:
         # Not blocking: a FIFO at this place must not hang the agent.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -63,7 +64,16 @@ def read(path: Path) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise FixKey(_why_unreadable(path, error)) from None
+        gone = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        raise FixKey(missing if gone and missing else _why_unreadable(path, error)) from None
+
+
+def lost(path: Path) -> str:
+    """The sentence for a file that belongs to a key and is not there."""
+    return (
+        f"{path}, which belongs to the key beside it, is gone. Restore it from a copy of this board's files, "
+        "or restore the identity from its backup."
+    )
 
 
 def _write(path: Path, data: bytes, put: Callable[[Path, Path], None]) -> None:

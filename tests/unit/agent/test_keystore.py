@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -69,9 +70,12 @@ def test_a_dangling_link_in_the_key_s_place_is_something(path, board, scheme):
         open_key(f"{scheme}:{path}", board)
 
 
-@pytest.mark.parametrize("uri", ["", "device.key", "tpm2:0x81000001", "credential:key", "File:/x", "file"])
+@pytest.mark.parametrize("uri", ["", "device.key", "pkcs11:/x", "File:/x", "file"])
 def test_an_unknown_scheme_names_those_that_are(uri):
-    with pytest.raises(FixConfig, match=r"there are file:/PATH, sim:/PATH"):
+    known = (
+        "there are file:/PATH, credential:/PATH?with-key=host|tpm2|host+tpm2, tpm2:/PATH or /PATH?pcrs=0,7"
+    )
+    with pytest.raises(FixConfig, match=re.escape(f"{known}, otp:/PATH, sim:/PATH.")):
         open_key(uri)
 
 
@@ -83,7 +87,9 @@ def test_a_parameter_that_means_nothing_is_refused(uri):
         open_key(uri)
 
 
-@pytest.mark.parametrize("uri", ["file:", "file:device.key", "sim:../x", "file:/", "file:/a\0b"])
+@pytest.mark.parametrize(
+    "uri", ["file:", "file:device.key", "sim:../x", "file:/", "file:/a\0b", "tpm2:0x81000001"]
+)
 def test_a_key_has_an_absolute_path(uri):
     with pytest.raises(FixConfig, match="absolute path"):
         create_key(uri, 0)
