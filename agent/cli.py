@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agent import control, membership, settings
+from agent import control, membership, memory, settings
 from agent.errors import AgentError, FixConfig, FixStore, TryAgain
 from agent.settings import Settings
 
@@ -38,6 +38,7 @@ app = typer.Typer(
 
 
 def main() -> None:
+    memory.close()
     try:
         app(prog_name="fieldproof-agent")
     except AgentError as error:

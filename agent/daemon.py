@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent import logs, membership, notify
+from agent import logs, membership, memory, notify
 from agent import node as nodes
 from agent.buses import HardwareBuses
 from agent.clock import SystemClock
@@ -99,4 +99,5 @@ def serve(node: Node, settings: Settings, stop: threading.Event | None = None) -
 
 
 if __name__ == "__main__":
+    memory.close()
     sys.exit(main(int(sys.argv[1])))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typer
 
+from agent import memory
 from provisioning import (
     commands_calibration,
     commands_device,
@@ -39,6 +40,7 @@ for command in COMMANDS:
 
 
 def main() -> None:
+    memory.close()
     app()
 
 

@@ -19,6 +19,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests import seed_watch
+
 # How fast examples are made and run says how busy the machine is, nothing else.
 PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.register_profile("patient", PATIENT)
@@ -111,6 +113,10 @@ class Mosquitto:
                 return True
         except OSError:
             return False
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(seed_watch)
 
 
 @pytest.fixture
