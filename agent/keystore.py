@@ -7,7 +7,7 @@
   protects against: docs/keys.md.
 - `sim:/PATH`: the same file for simulated devices, wrapped under a constant; a live network refuses it.
 - Every place holds two keys: the device's, and at `/PATH.next` the one a rotation must use (§8.4); during
-  a rotation a third. They lie in files whatever the scheme (decision 0006): `keyfile`.
+  a rotation a third. They lie in files whatever the scheme (decision 0009): `keyfile`.
 - A key that is missing, damaged, too open or another board's is a `FixKey`. Never a new identity, never
   a fallback: only `create_key` makes keys, and it never overwrites.
 """

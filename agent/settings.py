@@ -121,7 +121,8 @@ class LocationSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The whole file. `key` is a key URI: `file:PATH` or, for simulated devices, `sim:PATH`.
+    """The whole file. `key` is a key URI: `file:/PATH`, `credential:/PATH?with-key=host` (or `tpm2`, or
+    `host+tpm2`), `tpm2:/PATH` or `tpm2:/PATH?pcrs=0,7`, `otp:/PATH`; for simulated devices `sim:/PATH`.
     `calibrators` are the `did:key`s whose calibration certificates the owner trusts."""
 
     __pydantic_config__ = _STRICT

@@ -1,6 +1,6 @@
 """What the seeds in key files are wrapped under: 32 bytes from the board, one provider per URI scheme.
 
-- Seeds lie in files whatever the scheme, the hardware keeps a wrapping key (decision 0006). A provider that
+- Seeds lie in files whatever the scheme, the hardware keeps a wrapping key (decision 0009). A provider that
   needs a program or a device stands in a module of its own, `wrapping_*`, imported when its scheme is used.
 - `file:` makes the key from what the board says of itself; `sim:` has a constant.
 - A provider that makes something never replaces what is there, and opens nothing it did not make.

@@ -171,4 +171,4 @@ class _Tpm:
 
 
 def _tcti() -> str:
-    return os.environ.get("TPM2TOOLS_TCTI", _TCTI)
+    return os.environ.get("TPM2TOOLS_TCTI") or _TCTI

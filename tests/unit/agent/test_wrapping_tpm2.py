@@ -130,6 +130,21 @@ def test_no_tpm_is_named_with_what_to_do(uri, monkeypatch, tmp_path, tcti, tpm):
     assert not (tmp_path / "keys").exists()
 
 
+def test_the_kernel_s_tpm_is_the_one_where_none_is_named(uri, monkeypatch, tpm):
+    monkeypatch.setenv("TPM2TOOLS_TCTI", "")
+    seen = []
+
+    def run(words, package, environment, data=b"", folder=None):
+        seen.append(environment["TPM2TOOLS_TCTI"])
+        raise tools.ToolFailed("")
+
+    monkeypatch.setattr(tools, "run", run)
+    with pytest.raises(FixKey, match=r"The TPM at device:/dev/tpmrm0 refused: no reason given"):
+        create_key(uri, 0)
+    assert set(seen) == {"device:/dev/tpmrm0"}
+    assert len(seen) == 1, "the kernel's resource manager cleans up"
+
+
 def test_no_tpm2_tools_are_named_with_the_package(uri, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FixKey, match=r"tpm2_createprimary is not installed.*apt install tpm2-tools"):
