@@ -7,13 +7,14 @@ import shutil
 import socket
 import struct
 import subprocess
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from agent.wrapping_otp import GET_PRIVATE_OTP, PROPERTY
-from tests.conftest import wait_until
+from tests.conftest import hold_port, wait_until
 
 TOOLS = {
     "swtpm": "swtpm",
@@ -34,23 +35,21 @@ class Swtpm:
 
     def __init__(self, folder: Path) -> None:
         need("swtpm", "tpm2_unseal")
-        self._folder = folder
         folder.mkdir()
+        held = hold_pair()
+        for port in held:
+            weakref.finalize(self, port.close)
+        self.port = int(held[0].getsockname()[1])
+        self.tcti = f"swtpm:host=127.0.0.1,port={self.port}"
+        listen = [f"type=tcp,port={port},bindaddr=127.0.0.1" for port in (self.port, self.port + 1)]
+        self._words = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder}", "--server", listen[0]]
+        self._words += ["--ctrl", listen[1], "--flags", "startup-clear,not-need-init"]
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def start(self) -> None:
-        # The tools look for the control port right above the other: both must be free.
-        for _ in range(20):
-            self.port = free_pair()
-            ports = [f"type=tcp,port={port},bindaddr=127.0.0.1" for port in (self.port, self.port + 1)]
-            words = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self._folder}", "--server", ports[0]]
-            words += ["--ctrl", ports[1], "--flags", "startup-clear,not-need-init"]
-            self._process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            wait_until(self._settled, 30, "swtpm's ports")
-            if self._process.poll() is None:
-                return
-        pytest.fail("swtpm does not start")
+        self._process = subprocess.Popen(self._words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(self._listens, 30, "swtpm's ports")
 
     def stop(self) -> None:
         if self._process:
@@ -60,10 +59,6 @@ class Swtpm:
     def restart(self) -> None:
         self.stop()
         self.start()
-
-    @property
-    def tcti(self) -> str:
-        return f"swtpm:host=127.0.0.1,port={self.port}"
 
     def clean(self) -> None:
         """Without a resource manager nobody else frees the few places a TPM has."""
@@ -81,10 +76,10 @@ class Swtpm:
         )
         return ran.stdout
 
-    def _settled(self) -> bool:
+    def _listens(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
-            return True
+            pytest.fail("swtpm ended")
         try:
             socket.create_connection(("127.0.0.1", self.port + 1), timeout=1).close()
         except OSError:
@@ -92,16 +87,18 @@ class Swtpm:
         return True
 
 
-def free_pair() -> int:
-    """A port that is free, and so is the one after it."""
+def hold_pair() -> tuple[socket.socket, socket.socket]:
+    """Two held ports in a row: the tools look for a TPM's control port right above the other."""
     while True:
-        with socket.create_server(("127.0.0.1", 0)) as first:
-            port = int(first.getsockname()[1])
-            try:
-                socket.create_server(("127.0.0.1", port + 1)).close()
-            except OSError:
-                continue
-            return port
+        first, second = hold_port(), socket.socket()
+        second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            second.bind(("127.0.0.1", first.getsockname()[1] + 1))
+        except (OSError, OverflowError):
+            first.close()
+            second.close()
+        else:
+            return first, second
 
 
 # What raspberrypi.com prints for `vcmailbox 0x00030081 40 40 0 8 0 0 0 0 0 0 0 0`, and for the same key

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import re
 import secrets
 import subprocess
@@ -100,7 +99,6 @@ def test_a_run_that_keeps_its_seeds_passes(folder):
 
 
 @pytest.mark.slow  # two runs of two workers each
-@pytest.mark.skipif(importlib.util.find_spec("xdist") is None, reason="pytest-xdist is not installed")
 def test_workers_hand_their_finds_to_the_controller(folder):
     ran = _run(folder, LEAKS.values(), "-n", "2")
     assert ran.returncode == 1

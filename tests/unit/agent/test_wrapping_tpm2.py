@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import socket
 import stat
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from agent import tools
 from agent.errors import FixConfig, FixKey, TryAgain
 from agent.keystore import create_key, open_key
 from agent.wrapping_tpm2 import _PRIMARY
-from tests.key_parts import free_pair
+from tests.key_parts import hold_pair
 
 
 @pytest.fixture
@@ -153,9 +152,11 @@ def test_no_tpm2_tools_are_named_with_the_package(uri, monkeypatch, tmp_path):
 
 def test_a_tpm_that_does_not_answer_is_left_at_the_deadline(uri, monkeypatch, tpm):
     monkeypatch.setattr(tools, "DEADLINE_S", 0.3)
-    port = free_pair()
-    with socket.create_server(("127.0.0.1", port)), socket.create_server(("127.0.0.1", port + 1)):
-        monkeypatch.setenv("TPM2TOOLS_TCTI", f"swtpm:host=127.0.0.1,port={port}")
+    first, second = hold_pair()
+    with first, second:
+        first.listen()
+        second.listen()
+        monkeypatch.setenv("TPM2TOOLS_TCTI", f"swtpm:host=127.0.0.1,port={first.getsockname()[1]}")
         with pytest.raises(TryAgain, match=r"tpm2_createprimary did not answer within 0\.3 s"):
             create_key(uri, 0)
 
