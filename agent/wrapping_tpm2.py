@@ -145,19 +145,10 @@ class _Tpm:
         self._managed = "tpmrm" in _tcti() or "tabrmd" in _tcti()
 
     def __call__(self, tool: str, *words: str, data: bytes = b"") -> bytes:
-        try:
-            said = self._run(tool, *words, data=data)
-        except tools.ToolFailed:
-            self._flush("-l")  # the session of a policy that failed
-            self._flush("-t")
-            raise
-        self._flush("-t")
-        return said
-
-    def _flush(self, what: str) -> None:
+        said = self._run(tool, *words, data=data)
         if not self._managed:
-            with contextlib.suppress(tools.ToolFailed):
-                self._run("flushcontext", what)
+            self._run("flushcontext", "-t")
+        return said
 
     def _run(self, tool: str, *words: str, data: bytes = b"") -> bytes:
         environment = {"TPM2TOOLS_TCTI": _tcti(), "TSS2_LOG": "all+ERROR"}
