@@ -54,14 +54,15 @@ def tried(board: Board) -> list[tuple[str, str, str, str]]:
     found = []
     for scheme, options, what in _BEST_FIRST:
         if scheme in PROVIDERS:
-            with tempfile.TemporaryDirectory(prefix="fieldproof-trial-") as folder:
-                try:
+            problem = ""
+            try:
+                with tempfile.TemporaryDirectory(prefix="fieldproof-trial-") as folder:
                     uri = f"{scheme}:{folder}/device.key{options}"
                     create_key(uri, 0, board)
                     open_key(uri, board)
-                    found.append((scheme, options, what, ""))
-                except AgentError as error:
-                    found.append((scheme, options, what, error.sentence))
+            except (AgentError, OSError) as error:
+                problem = error.sentence if isinstance(error, AgentError) else f"{error}."
+            found.append((scheme, options, what, problem))
     return found
 
 

@@ -109,7 +109,7 @@ class Setup:
             self._claim = self._asked_claim()
         text = configuring.text(state_dir, key, chosen, self._plain_allowed())
         if path.exists():
-            wholefile.replace(path.with_name(f"{path.name}.old"), path.read_bytes())
+            wholefile.set_aside(path)
             wholefile.replace(path, text.encode())
         elif not wholefile.write_new(path, text.encode()):
             raise FixConfig(f"{path} has just been made by somebody else: run setup again.")

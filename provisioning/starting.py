@@ -26,6 +26,7 @@ UNIT = "fieldproof-agent.service"
 _DROP_IN = Path(f"/etc/systemd/system/{UNIT}.d/key.conf")
 _SYSTEMD_RUNS = Path("/run/systemd/system")
 _LOOK_S = 0.25
+_SILENCE_S = 5.0
 _COMMAND_S = 60.0
 
 
@@ -86,14 +87,14 @@ def command(config: Path) -> list[str]:
 
 def run_here(config: Path, settings: Settings) -> Started:
     log = settings.state_dir / "agent.log"
-    with log.open("ab") as file:
-        process = subprocess.Popen(  # noqa: S603 our own program
-            command(config.absolute()),
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
+    words = command(config.absolute())
+    try:
+        with log.open("ab") as file:
+            process = subprocess.Popen(  # noqa: S603 our own program
+                words, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
+            )
+    except OSError as error:
+        raise HardStop(f"The agent cannot be started with {words[0]} and its log {log}: {error}.") from None
 
     def watch() -> None:
         if process.poll() is not None:
@@ -106,19 +107,19 @@ def run_here(config: Path, settings: Settings) -> Started:
 def first_receipt(settings: Settings, started: Started, wait_s: float) -> dict[str, Any]:
     """The agent's report once a proof was receipted; raises `TryAgain` after `wait_s`."""
     end_s = time.monotonic() + wait_s
-    why, asked = "No agent answers.", False
+    why, asked, answered_s = "No agent answers.", False, time.monotonic()
     while time.monotonic() < end_s:
-        started.watch()
         try:
             report: dict[str, Any] = control.ask_status(settings.control_socket)
             if report["proofs"]["receipted_seq"]:
                 return report
-            why = " ".join(report["why"])
+            why, answered_s = " ".join(report["why"]), time.monotonic()
             if not asked:
                 b"".join(control.ask(settings.control_socket, "prove"))
                 asked = True
         except TryAgain:
-            pass
+            if time.monotonic() - answered_s > _SILENCE_S:  # it may have been started by an earlier run
+                started.watch()
         time.sleep(_LOOK_S)
     raise TryAgain(f"No receipt within {wait_s:g} s. {why} The agent goes on; run setup again to look.")
 

@@ -29,6 +29,15 @@ def replace(path: Path, data: bytes) -> None:
     _write(path, data, os.replace)
 
 
+def set_aside(path: Path) -> None:
+    """A copy of `path` as `.old` beside it; raises `FixConfig`."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise FixConfig(f"{path} cannot be read: {error.strerror}.") from None
+    replace(path.with_name(f"{path.name}.old"), data)
+
+
 def _write(path: Path, data: bytes, put: Callable[[Path, Path], None]) -> None:
     temporary = path.with_name(f".{path.name}.new")
     try:
@@ -37,6 +46,7 @@ def _write(path: Path, data: bytes, put: Callable[[Path, Path], None]) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             with open(os.open(temporary, flags, _MODE), "wb") as file:  # noqa: PTH123 - of a descriptor
+                os.fchmod(file.fileno(), _MODE)  # the service runs as another user, whatever this one's umask
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

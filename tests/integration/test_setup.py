@@ -6,6 +6,7 @@ simulated parts behind real ttys.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -65,6 +66,15 @@ class Field:
         self._parts.communicate(timeout=20)
         self.gateway.end()
 
+    def setup_again(self) -> dict[str, Any]:
+        """Without questions, over what is there."""
+        words = [sys.executable, "-m", "provisioning.cli", "setup", "--json", "--config"]
+        done = subprocess.run(
+            [*words, str(self.folder / "agent.toml")], capture_output=True, text=True, timeout=60, check=True
+        )
+        said: dict[str, Any] = json.loads(done.stdout)
+        return said
+
     def note_agent(self, said: str) -> None:
         """So that `close` ends it, whatever else fails."""
         if match := re.search(r"The agent runs as process (\d+)", said):
@@ -119,6 +129,9 @@ def test_a_person_gets_from_a_fresh_machine_to_the_first_receipt_in_two_minutes(
         assert fact in shown, shown
     (line,) = field.gateway.lines()
     assert (line.device, line.suspended) == (report["device"], False)
+    again = field.setup_again()
+    assert (again["device"], again["receipt_seq"] >= 1, again["to_do"]) == (report["device"], True, [])
+    assert len(field.gateway.lines()) == 1
     written = tomllib.loads((field.folder / "agent.toml").read_text())
     assert [(one["name"], one["interval_s"]) for one in written["instrument"]] == [
         ("meter", 30),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agent import settings
+from agent import control, settings
 from agent.discover import Finding
 from agent.errors import FixConfig, HardStop, TryAgain
 from agent.keystore import Board, create_key, open_key
@@ -251,6 +251,30 @@ def test_an_agent_that_ends_at_once_says_why(machine):
     started = starting.run_here(machine.config, loaded(machine))
     with pytest.raises(HardStop, match=r"The agent ended: fieldproof-agent: .*agent\.log"):
         starting.first_receipt(settings.load(machine.config), started, 30.0)
+
+
+def test_an_agent_that_cannot_be_started_is_one_sentence(machine):
+    found = loaded(machine)
+    (machine.state / "agent.log").mkdir()
+    with pytest.raises(HardStop, match="cannot be started"):
+        starting.run_here(machine.config, found)
+
+
+def test_an_agent_that_another_run_started_is_waited_for_though_ours_ended(machine, monkeypatch):
+    """A killed setup had started one; the second is refused by the first."""
+    answers = iter([TryAgain("not yet"), REPORT])
+
+    def ask_status(_path):
+        answer = next(answers)
+        if isinstance(answer, TryAgain):
+            raise answer
+        return answer
+
+    def ended():
+        raise HardStop("Another agent runs.")
+
+    monkeypatch.setattr(control, "ask_status", ask_status)
+    assert starting.first_receipt(loaded(machine), Started("", ended), 30.0) == REPORT
 
 
 def test_waiting_for_a_receipt_ends_with_what_the_agent_says(machine):

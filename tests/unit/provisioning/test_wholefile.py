@@ -19,7 +19,15 @@ def test_what_is_there_is_never_replaced_by_a_new_file(tmp_path):
     replace(path, b"three")
     assert path.read_bytes() == b"three"
     assert [one.name for one in path.parent.iterdir()] == ["file"]
-    assert stat.S_IMODE(path.stat().st_mode) & 0o600 == 0o600
+
+
+def test_everybody_may_read_it_whatever_the_umask(tmp_path):
+    before = os.umask(0o077)
+    try:
+        write_new(tmp_path / "file", b"")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
 
 
 @pytest.mark.parametrize("write", [write_new, replace])
