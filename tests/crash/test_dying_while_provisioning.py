@@ -58,7 +58,10 @@ def test_init_dies_anywhere_and_repeating_it_gives_one_identity(
     points = provision.for_each_fault_point(
         tmp_path, World, lambda world: Command(("init", "--json", "-c", str(world.config))), World.look, ended
     )
-    assert [point.split()[0] for point in points].count("os.link") == 2, points
+    kinds = [point.split()[0] for point in points]
+    linked = [place for place, kind in enumerate(kinds) if kind == "os.link"]
+    assert len(linked) == 2, points
+    assert all("os.fsync" in kinds[place - 2 : place] for place in linked), "named before it is on disk"
 
 
 def test_an_example_configuration_is_whole_or_absent(tmp_path: Path) -> None:
@@ -115,4 +118,6 @@ def test_join_dies_anywhere_and_repeating_it_gives_the_one_membership(
         after_repeat,
     )
     assert gateway.link.close()
+    kinds = [point.split()[0] for point in points]
+    assert kinds[kinds.index("os.rename") - 1] == "os.fsync", "named before it is on disk"
     assert len(rules.members) == len(points) + 1, "a device and no other for each world"
