@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 
 from agent.errors import AgentError, HardStop
-from agent.keystore import PROVIDERS, Board, create_key, key_exists, open_key
+from agent.keystore import Board, create_key, key_exists, open_key
 from provisioning.person import Person
 
-_BEST_FIRST = (
+BEST_FIRST = (
     ("tpm2", "", "sealed in this machine's TPM"),
     ("otp", "", "wrapped under the private key in this board's OTP memory"),
     ("credential", "?with-key=host", "a systemd credential, encrypted for this machine"),
@@ -29,9 +29,9 @@ def best(state_dir: Path, board: Board, devices_root: Path | None, person: Perso
     if devices_root is not None:
         person.tell(f"What is under {devices_root} is simulated, and the key says so: sim:{place}")
         return f"sim:{place}"
-    for scheme, options, _ in _BEST_FIRST:
+    for scheme, options, _ in BEST_FIRST:
         uri = f"{scheme}:{place}{options}"
-        if scheme in PROVIDERS and _is_ours(uri, board):
+        if _is_ours(uri, board):
             person.tell(f"The key {uri} is there already.")
             return uri
     if key_exists(f"file:{place}", board):
@@ -52,17 +52,16 @@ def best(state_dir: Path, board: Board, devices_root: Path | None, person: Perso
 def tried(board: Board) -> list[tuple[str, str, str, str]]:
     """(scheme, options of its URI, what it is, why it is not usable here or ""), best first."""
     found = []
-    for scheme, options, what in _BEST_FIRST:
-        if scheme in PROVIDERS:
-            problem = ""
-            try:
-                with tempfile.TemporaryDirectory(prefix="fieldproof-trial-") as folder:
-                    uri = f"{scheme}:{folder}/device.key{options}"
-                    create_key(uri, 0, board)
-                    open_key(uri, board)
-            except (AgentError, OSError) as error:
-                problem = error.sentence if isinstance(error, AgentError) else f"{error}."
-            found.append((scheme, options, what, problem))
+    for scheme, options, what in BEST_FIRST:
+        problem = ""
+        try:
+            with tempfile.TemporaryDirectory(prefix="fieldproof-trial-") as folder:
+                uri = f"{scheme}:{folder}/device.key{options}"
+                create_key(uri, 0, board)
+                open_key(uri, board)
+        except (AgentError, OSError) as error:
+            problem = error.sentence if isinstance(error, AgentError) else f"{error}."
+        found.append((scheme, options, what, problem))
     return found
 
 

@@ -42,6 +42,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(instruments, "find", lambda _where, _ask: found)
     monkeypatch.setattr(instruments, "read_each", lambda chosen, _person: (tuple(chosen), []))
     monkeypatch.setattr(starting, "unit_is_installed", lambda: False)
+    monkeypatch.setattr(keychoice, "BEST_FIRST", keychoice.BEST_FIRST[-1:])  # the others: test_keychoice
     (tmp_path / "machine-id").write_text("0123456789abcdef0123456789abcdef\n")
     return Machine(tmp_path)
 
@@ -159,39 +160,6 @@ def test_ctrl_c_says_how_it_goes_on(machine):
     )
     assert result.exit_code == 1
     assert "Run setup again: it goes on from here" in result.stderr
-
-
-# Where the key is kept
-
-
-def test_the_key_is_kept_in_the_best_place_that_works(machine):
-    person = Scripted()
-    uri = keychoice.best(machine.state, machine.board, None, person)
-    assert uri == f"file:{machine.state}/device.key"
-    assert (
-        "The best place for the key here is file: (weak: wrapped under what this board says of itself)."
-        in (person.told)
-    )
-    assert not machine.state.exists(), "only tried"
-
-
-def test_what_stands_in_for_hardware_says_so(machine):
-    assert keychoice.best(machine.state, machine.board, Path("x"), Scripted()).startswith("sim:/")
-
-
-def test_a_key_that_is_there_stays_and_one_of_another_board_is_a_hard_stop(machine):
-    uri = f"file:{machine.state}/device.key"
-    create_key(uri, 0, machine.board)
-    assert keychoice.best(machine.state, machine.board, None, Scripted()) == uri
-    machine.board.machine_id.write_text("f" * 32)
-    with pytest.raises(HardStop, match="is no key of this machine"):
-        keychoice.best(machine.state, machine.board, None, Scripted())
-
-
-def test_a_machine_that_can_keep_no_key_says_why(machine):
-    machine.board.machine_id.write_text("")
-    with pytest.raises(HardStop, match=r"No key can be kept on this machine\..*holds no machine id"):
-        keychoice.best(machine.state, machine.board, None, Scripted())
 
 
 # The agent
