@@ -122,6 +122,10 @@ class Sealed:
                 yield tpm
         except tools.ToolFailed as failed:
             raise FixKey(self._sentence(failed)) from None
+        except OSError as error:
+            raise FixKey(
+                f"The TPM's tools have no temporary folder to work in: {error.strerror}. Make room there."
+            ) from None
 
     def _sentence(self, failed: tools.ToolFailed) -> str:
         codes = re.findall(r"^ERROR: \w+\(0x([0-9A-Fa-f]+)\)", failed.said, re.MULTILINE)

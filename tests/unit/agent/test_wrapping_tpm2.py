@@ -145,6 +145,12 @@ def test_the_kernel_s_tpm_is_the_one_where_none_is_named(uri, monkeypatch, tpm):
     assert len(seen) == 1, "the kernel's resource manager cleans up"
 
 
+def test_no_room_for_temporary_files_is_a_sentence(uri, monkeypatch, tmp_path, tpm):
+    monkeypatch.setattr("tempfile.tempdir", f"{tmp_path}/none")
+    with pytest.raises(FixKey, match="no temporary folder to work in: No such file or directory"):
+        create_key(uri, 0)
+
+
 def test_no_tpm2_tools_are_named_with_the_package(uri, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FixKey, match=r"tpm2_createprimary is not installed.*apt install tpm2-tools"):
