@@ -67,7 +67,7 @@ def run(
 ) -> None:
     """Run the node in the foreground. A killed one goes on where its journal ends."""
     from agent import logs, settings
-    from agent.daemon import serve
+    from agent.daemon import alone, serve
     from hardware_sim import run as runs
     from hardware_sim import scenario, toml_file
     from hardware_sim.faults import FaultFile
@@ -89,11 +89,13 @@ def run(
     else:
         chosen = scenario.climate(climate or 0, readings)
     wrong = toml_file.load(FaultFile, faults) if faults else None
-    node = runs.build(found, chosen, speed, captured, wrong)
     stop = threading.Event()
-    if until_done:
-        runs.stop_when_done(node, stop)
-    raise typer.Exit(serve(node, found, stop))
+    runs.require_simulated(found)
+    with alone(found.state_dir):
+        node = runs.build(found, chosen, speed, captured, wrong)
+        if until_done:
+            runs.stop_when_done(node, stop)
+        raise typer.Exit(serve(node, found, stop))
 
 
 @app.command()

@@ -42,11 +42,7 @@ def build(
     faults: FaultFile | None = None,
 ) -> Node:
     """The node, not started. Raises `HardStop`."""
-    if not settings.key.startswith("sim:"):
-        raise FixKey(
-            f"key: {settings.key[:200]!r} is not a sim: key. A simulated device must say so: give it a key "
-            "of its own, like sim:/PATH, and join a test network with it."
-        )
+    require_simulated(settings)
     keys = KeptKeys(settings.key, SystemClock())
     device = keys.current().device
     joined = membership.load(settings.membership_path, device, int(time.time()))
@@ -72,6 +68,15 @@ def build(
     if captured:
         _witness(node.keeper, captured)
     return node
+
+
+def require_simulated(settings: Settings) -> None:
+    """Raises `FixKey`."""
+    if not settings.key.startswith("sim:"):
+        raise FixKey(
+            f"key: {settings.key[:200]!r} is not a sim: key. A simulated device must say so: give it a key "
+            "of its own, like sim:/PATH, and join a test network with it."
+        )
 
 
 def stop_when_done(node: Node, stop: threading.Event) -> threading.Thread:

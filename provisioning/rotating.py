@@ -3,18 +3,23 @@
 - Where an agent runs, it is asked through its own socket: the journal has one thread, in one process.
 - Where none runs, this process takes the state folder as the agent would, and seals a proof as it would. It
   is delivered when the agent runs again.
+- A simulated device lives in a boot of its world, which no clock here knows: its proof is sealed in the last
+  boot of its journal, without a word about time.
 - Killed anywhere it may be run again. Where the proof was sealed, it says so and changes nothing.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
 
 from agent import control, daemon, membership, papers, rotation
-from agent.clock import Clock
+from agent.clock import SOURCE_NONE, UNSYNCED_US, AidedClock, Clock, Wall
 from agent.errors import FixStore, TryAgain
 from agent.journal import Journal
 from agent.rotation import Keys, Turned
+from agent.salvage import read_only
 from agent.sealer import Sealer
 from agent.settings import Settings
 from agent.store import open_journal
@@ -35,6 +40,8 @@ def rotate(settings: Settings, keys: Keys, clock: Clock) -> tuple[Turned, bool]:
 def _rotate_here(settings: Settings, keys: Keys, clock: Clock) -> Turned:
     device, now_s = keys.current().device, clock.wall().ns // 10**9
     joined = membership.load(settings.membership_path, device, now_s)
+    if settings.key.startswith("sim:"):
+        clock = _BetweenRuns(clock, settings.journal_path)
     journal = open_journal(settings.journal_path, device, clock.boot_id).journal
     try:
         signer, turn = rotation.resume(journal, keys)
@@ -56,6 +63,25 @@ def _rotate_here(settings: Settings, keys: Keys, clock: Clock) -> Turned:
     finally:
         journal.rollback()
         journal.close()
+
+
+class _BetweenRuns(AidedClock):
+    """The clock of a simulated device that does not run."""
+
+    def __init__(self, clock: Clock, journal: Path) -> None:
+        super().__init__(clock)
+        self._last = clock.boot_id
+        if journal.exists():
+            with suppress(sqlite3.Error), closing(read_only(journal)) as db:
+                last = db.execute("SELECT boot_id FROM boots ORDER BY bootcount DESC LIMIT 1").fetchone()
+                self._last = last[0] if last else self._last
+
+    @property
+    def boot_id(self) -> bytes:
+        return self._last
+
+    def wall(self) -> Wall:
+        return Wall(super().wall().ns, SOURCE_NONE, UNSYNCED_US)
 
 
 def _descriptor(journal: Journal, bare: Descriptor) -> Descriptor:
