@@ -157,7 +157,7 @@ class Keeper:
         return done
 
     def settle_rotation(self, keys: Keys) -> bool:
-        """Whether a rotation was under way and is receipted: the keystore follows. Raises `FixKey`."""
+        """Whether a rotation was under way and is receipted: the keystore followed. Raises `FixKey`."""
         if self._sealer.turn is None:
             return False
 

@@ -10,6 +10,7 @@ from agent.journal import Journal
 from agent.retention import bytes_used
 from proof import sealing
 from proof.descriptor import Descriptor
+from proof.reasons import Reason
 from proof.receipt import ProofVerdict
 
 MAX_BEACONS = MAX_VERDICTS = 10_000
@@ -18,7 +19,8 @@ MAX_BEACONS = MAX_VERDICTS = 10_000
 @dataclass(frozen=True, slots=True)
 class Counts:
     """`captured` counts every sample ever appended to this store. `receipted_at_s` is the gateway's time of
-    the newest receipt, -1 before the first."""
+    the newest receipt, -1 before the first. `refused` is the reason code for which the network takes no more
+    proofs of this device, or ""."""
 
     captured: int
     unsealed: int
@@ -28,6 +30,7 @@ class Counts:
     receipted_seq: int
     receipted_at_s: int
     bytes_used: int
+    refused: str = ""
 
 
 def store_verdicts(journal: Journal, log_id: int, found: Sequence[ProofVerdict]) -> tuple[ProofVerdict, ...]:
@@ -104,7 +107,16 @@ def counts(journal: Journal) -> Counts:
         receipted_seq,
         journal.receipted_at_s(),
         bytes_used(journal),
+        _refused(journal, log.id, receipted_seq) if log else "",
     )
+
+
+def _refused(journal: Journal, log_id: int, after_seq: int) -> str:
+    row = journal.execute(
+        "SELECT code FROM verdicts WHERE log_id = ? AND seq > ? AND code IN (?, ?) ORDER BY seq DESC LIMIT 1",
+        (log_id, after_seq, Reason.REVOKED.value, Reason.SUSPENDED.value),
+    ).fetchone()
+    return str(row[0]) if row else ""
 
 
 def last_receipted_s(journal: Journal) -> int | None:

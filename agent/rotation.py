@@ -6,14 +6,14 @@
   abandoned before then takes the rotation with it, and the next log's first proof carries it again, for
   which the old key must sign. Nobody knows then whether the first one arrived; repeating it is harmless.
 - `resume` at each start brings both together again, wherever a crash left them.
-- A log without proofs beside a prepared rotation that the journal knows nothing of finishes it: the journal
-  was lost with the proof that carried it.
+- Where a rotation is prepared and the journal knows nothing of it, nobody knows whether it was sealed: the
+  journal may have been lost, or be an older copy. Then the first proof of the next log carries it.
 - A second rotation before the first is receipted is refused: there would be two old keys to keep.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from agent.clock import Clock
@@ -28,7 +28,7 @@ from agent.keystore import (
     settle_key,
 )
 from proof import rotation
-from proof.keys import Signer, key_id
+from proof.keys import Signer, device_id, key_id
 
 _THIS_BOARD = Board()
 
@@ -80,11 +80,13 @@ class KeptKeys:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A rotation under way; `next_hash` is what the new key commits to."""
+    """A rotation under way; `next_hash` is what the new key commits to. `wanted`: the next proof carries it;
+    else only the first one of a log does, where nothing tells whether it was ever sealed."""
 
     old: Signer
     new: Signer
     next_hash: bytes
+    wanted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +112,23 @@ def prepare(keys: Keys) -> Turn:
 
 
 def resume(journal: Journal, keys: Keys) -> tuple[Signer, Turn | None]:
-    """The current key as the journal says, and the rotation under way. Raises `FixKey`."""
-    current, newest, log = keys.current(), place(journal), journal.open_log()
-    if newest is None:
-        unfinished = log is not None and log.seq == 0 and keys.prepared()
-        return current, prepare(keys) if unfinished else None
-    if current.public_key == newest.public_key:
-        return current, None
+    """The current key as the journal says, and a rotation under way. Raises `FixKey`."""
+    current, newest = keys.current(), place(journal)
+    if newest is None or not _is_behind(journal, current, newest):
+        return current, prepare(keys) if keys.prepared() else None
     turn = prepare(keys)
     if turn.new.public_key != newest.public_key or is_receipted(journal, turn):
         return keys.settle(newest.public_key), None  # says it where these are not the journal's keys
     return current, turn
+
+
+def _is_behind(journal: Journal, current: Signer, newest: Place) -> bool:
+    """Whether the journal knows a key after `current`. One it does not know came after all it knows: the
+    journal is an older copy then."""
+    if current.public_key == newest.public_key:
+        return False
+    known = journal.execute("SELECT 1 FROM rotations WHERE public_key = ?", (current.public_key,)).fetchone()
+    return known is not None or device_id(current.public_key) == current.device
 
 
 def begin(turn: Turn | None, keys: Keys, journal: Journal) -> Turn:
@@ -132,22 +140,27 @@ def begin(turn: Turn | None, keys: Keys, journal: Journal) -> Turn:
             "the network has not receipted that yet: until then it cannot change again. Is the agent "
             "running, and does it reach the gateway?"
         )
-    return turn or prepare(keys)
+    return replace(turn or prepare(keys), wanted=True)
 
 
-def carried(journal: Journal, log: OpenLog, turn: Turn | None, now_s: int) -> bytes | None:
-    """The rotation object for the next proof of `log`, written down; None where there is none to carry."""
+def signing(
+    journal: Journal, log: OpenLog, signer: Signer, turn: Turn | None, now_s: int
+) -> tuple[Signer, bytes | None]:
+    """Who signs the next proof of `log`, and the rotation it carries, which is written down here."""
     if turn is None:
-        return None
+        return signer, None
     newest = place(journal)
-    if newest is not None and (newest.log_id, newest.public_key) == (log.id, turn.new.public_key):
-        return None
+    sealed = newest is not None and newest.public_key == turn.new.public_key
+    if not (sealed or turn.wanted or log.seq == 0):
+        return signer, None
+    if sealed and newest is not None and newest.log_id == log.id:
+        return turn.new, None
     data = rotation.sign(log.log, log.seq + 1, turn.old, turn.new, turn.next_hash, now_s)
     journal.execute(
         "INSERT OR REPLACE INTO rotations (public_key, log_id, seq, data) VALUES (?, ?, ?, ?)",
         (turn.new.public_key, log.id, log.seq + 1, data),
     )
-    return data
+    return turn.new, data
 
 
 def turned(journal: Journal, turn: Turn) -> Turned:

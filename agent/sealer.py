@@ -6,8 +6,8 @@ samples are removed. The caller begins and commits; a failure leaves the samples
 - A proof holds samples of one boot, and never more than a gateway takes (§3.6). Samples left by an earlier
   boot are sealed under that boot.
 - Wall time is told once per proof, by the best clock reading of that boot there is (§3.5).
-- With a rotation under way (`turn`) every proof is signed by the new key, and the first one in the open log
-  carries the rotation (§8.4).
+- With a rotation under way (`turn`) proofs are signed by the new key, and the first one of them in a log
+  carries the rotation (`agent.rotation`).
 - The descriptor itself goes into the first proof of a boot and after each change (§3.2).
 """
 
@@ -87,6 +87,7 @@ class Sealer:
         rows = _within_records(journal.oldest_samples(boot_id, self._settings.readings))
         here = self._clock.boottime_ns(), self._clock.wall()
         log, descriptor = _require_log(journal), self._descriptor()
+        signer, turning = self._signing(journal, log)
         claims = Claims(
             device=self._device,
             network=self._network,
@@ -103,13 +104,13 @@ class Sealer:
             location=self._location,
             gaps=retention.take_gaps(journal, log.id, log.seq + 1, MAX_GAPS),
             lost=journal.take_losses(boot_id, MAX_LOST),
-            rotation=self._carried(journal, log),
+            rotation=turning,
         )
         while True:
             samples = [sample for _, sample in rows]
             time, readings = _dated(samples, [here] if boot_id == self._clock.boot_id else [])
             try:
-                sealed = store(journal, log, replace(claims, time=time), readings, self._in_force())
+                sealed = store(journal, log, replace(claims, time=time), readings, signer)
                 break
             except ValueError:  # more bytes than a proof holds (§3.6): what is left goes into the next one
                 if len(rows) < 2:
@@ -137,6 +138,7 @@ class Sealer:
         for stored in journal.unreceipted(log_id):
             proof = sealing.parse(stored.data)
             log = _require_log(journal)
+            signer, turning = self._signing(journal, log)
             was = proof.claims
             claims = Claims(
                 device=was.device,
@@ -153,9 +155,9 @@ class Sealer:
                 descriptor=was.descriptor,
                 location=was.location,
                 lost=was.lost,
-                rotation=self._carried(journal, log),
+                rotation=turning,
             )
-            resealed.append(store(journal, log, claims, proof.readings(), self._in_force()))
+            resealed.append(store(journal, log, claims, proof.readings(), signer))
             journal.drop_bytes(log_id, stored.seq)
         self.forget_announcement()
         return resealed
@@ -165,11 +167,9 @@ class Sealer:
         self._said = replace(self._said, descriptor_hash=None)
         self._said_on_disk = replace(self._said_on_disk, descriptor_hash=None)
 
-    def _in_force(self) -> Signer:
-        return self.turn.new if self.turn else self._signer
-
-    def _carried(self, journal: Journal, log: OpenLog) -> bytes | None:
-        return rotation.carried(journal, log, self.turn, max(0, self._clock.wall().ns // 10**9))
+    def _signing(self, journal: Journal, log: OpenLog) -> tuple[Signer, bytes | None]:
+        now_s = max(0, self._clock.wall().ns // 10**9)
+        return rotation.signing(journal, log, self._signer, self.turn, now_s)
 
     def _descriptor(self) -> Descriptor:
         if self.descriptor is None:

@@ -12,6 +12,7 @@ from agent.papers import Counts
 from agent.publisher import LinkState
 from agent.sampler import InstrumentState
 from proof.joining import Membership
+from proof.reasons import Reason
 
 HEALTHY_S = 3 * 3600.0
 CLOCK_BEHIND_S = 60.0
@@ -87,6 +88,9 @@ def _why(
 ) -> list[str]:
     """Sentences for the owner, worst first; none when all is well."""
     why = []
+    if counts.refused:
+        reason: Reason = Reason.__members__[counts.refused.upper()]
+        why.append(f"The network takes no proofs of this device. {reason.sentence} {reason.remedy}")
     if behind:
         why.append("The clock is behind the last receipted reading: how old that is cannot be told.")
     elif age_s is None:

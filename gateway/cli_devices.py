@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -37,11 +38,20 @@ def revoke(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Accept nothing more from a device; what lies before stays valid."""
+    """Accept nothing more from a device; what lies before stays valid. --last-good may lie in the past."""
     with doorway(as_json), opened(directory) as (_settings, _signer, store):
-        device = member(device, store)
-        Register(store).revoke(device, last_good)
-        say(as_json, {"device": device, "revoked": True})
+        with store.transaction():
+            done = Register(store).revoke(member(device, store), last_good)
+        sentences = [
+            f"{done.device} is revoked: nothing after proof {done.last_good_seq} counts. It is told with the "
+            "next proof it sends."
+        ]
+        if done.left_out:
+            sentences.append(
+                f"{done.left_out} accepted proofs lie behind that one: they stay stored, and are left out of "
+                "this gateway's bundles."
+            )
+        say(as_json, {"revoked": True, **asdict(done)}, *sentences)
 
 
 @app.command()
@@ -50,7 +60,7 @@ def restore(device: DeviceId, directory: Dir, as_json: Json = False) -> None:
     with doorway(as_json), opened(directory) as (_settings, _signer, store):
         device = member(device, store)
         Register(store).restore(device)
-        say(as_json, {"device": device, "revoked": False})
+        say(as_json, {"device": device, "revoked": False}, f"{device} is welcome again; the evidence stays.")
 
 
 @app.command()

@@ -8,14 +8,19 @@ from gateway.ledger import Ledger
 from gateway.register import Register
 from proof import bundle, receipt, sealing
 from proof.keys import Signer
+from proof.receipt import Receipt
 
 
 def pieces(device: str, ledger: Ledger, register: Register, signer: Signer, now_s: int) -> Iterator[bytes]:
     """A member's bundle piece by piece: membership, each beacon before the first proof that names it,
-    accepted proofs in chain order, a receipt. Nothing for a stranger."""
+    accepted proofs in chain order, a receipt. Nothing for a stranger. A revoked device's ends with its last
+    good proof, and the receipt says no more (§8.5)."""
     membership, latest = register.membership(device), ledger.receipt(device)
     if membership is None or latest is None:
         return
+    last = register.last_good(device)
+    if last is not None and register.is_revoked(device):
+        latest = Receipt(device, last.log, last.seq, last.hash, latest.received_at_s)
 
     def objects() -> Iterator[bytes]:
         yield membership

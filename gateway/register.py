@@ -12,10 +12,27 @@ from dataclasses import dataclass, field
 
 from gateway import device_keys
 from gateway.enrolment import Admission, StoredClaim
+from gateway.errors import FixInput
 from gateway.store import Store
 from proof import cbor, sealing
+from proof.chain import Head
 from proof.claims import Predecessor
 from proof.joining import JoinClaim
+
+_ACCEPTED = "FROM proof JOIN device ON device.id = proof.device WHERE did = ? AND state = 'accepted'"
+# §8.5: what a revocation left behind its last good proof stays stored, and is shown to nobody.
+_GOOD = f"{_ACCEPTED} AND NOT (good_log IS NOT NULL AND proof.log = good_log AND seq > good_seq)"
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """`left_out` are accepted proofs behind the last good one, up to the head."""
+
+    device: str
+    log: str
+    last_good_seq: int
+    head_seq: int
+    left_out: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +45,9 @@ class NewLog:
 
 @dataclass(frozen=True, slots=True)
 class DeviceLine:
-    """One line of `devices`. Times in s since 1970; `held` counts held proofs, `verdicts` reason codes.
-    `logs` are those that began after the first, oldest first; `two_boards_s`: the newest evidence that
-    another board signs with the key, since the open log began."""
+    """One line of `devices`. Times in s since 1970; `keys` counts those it has or had, `held` held proofs,
+    `verdicts` reason codes. `logs` are those that began after the first, oldest first; `two_boards_s`: the
+    newest evidence that another board signs with the key, since the open log began."""
 
     device: str
     owner: str
@@ -41,6 +58,7 @@ class DeviceLine:
     proofs: int
     readings: int
     received_s: float | None
+    keys: int
     held: int
     evidence: int
     verdicts: dict[str, int] = field(default_factory=dict)
@@ -118,13 +136,24 @@ class Register:
             (descriptor.hash(), cbor.encode(descriptor.to_map()), enrolment.device),
         )
 
-    def revoke(self, device: str, last_good_seq: int | None) -> None:
-        """§8.5: nothing after `last_good_seq` of the open log (None: its head) is accepted."""
-        sql = (
-            "UPDATE device SET good_log = coalesce(log, zeroblob(8)), good_seq = coalesce(?, head_seq) "
-            "WHERE did = ?"
+    def revoke(self, device: str, last_good_seq: int | None) -> Revoked:
+        """§8.5: nothing after `last_good_seq` of the open log is accepted. None: the head, or what was said
+        before. Raises `FixInput`."""
+        head, log, seq = self._store.row(
+            "SELECT head_seq, coalesce(good_log, log, zeroblob(8)), coalesce(good_seq, head_seq) FROM device "
+            "WHERE did = ?",
+            (device,),
         )
-        self._store.run(sql, (last_good_seq, device))
+        seq = seq if last_good_seq is None else last_good_seq
+        if seq > head:
+            raise FixInput(f"The newest proof of {device} is {head}, so {seq} cannot be its last good one.")
+        self._store.run("UPDATE device SET good_log = ?, good_seq = ? WHERE did = ?", (log, seq, device))
+        return Revoked(device, log.hex(), seq, head, self._left_out(device))
+
+    def _left_out(self, device: str) -> int:
+        """How many accepted proofs lie behind the last good one."""
+        sql = f"SELECT count(*) {_ACCEPTED} AND proof.log = good_log AND seq > good_seq"
+        return int(self._store.row(sql, (device,))[0])
 
     def restore(self, device: str) -> None:
         """Neither revoked nor suspended any longer; the evidence stays."""
@@ -173,7 +202,7 @@ class Register:
             counts.setdefault(number, {})[code] = count
         rows = self._store.rows(
             "SELECT id, did, owner, enrolled_s, suspended, good_log NOT NULL, head_seq, proofs, readings, "
-            "received_s, "
+            "received_s, (SELECT count(*) FROM key WHERE key.device = device.id), "
             "(SELECT count(*) FROM proof WHERE proof.device = device.id AND state = 'held'), "
             "(SELECT count(*) FROM evidence WHERE evidence.device = device.id) FROM device ORDER BY id"
         )
@@ -196,13 +225,14 @@ class Register:
         return logs, None if settled else newest_s
 
     def accepted(self, device: str) -> Iterator[bytes]:
-        """The COSE bytes of a device's accepted proofs, in chain order over all its logs."""
-        sql = (
-            "SELECT data FROM proof WHERE device = (SELECT id FROM device WHERE did = ?) "
-            "AND state = 'accepted' ORDER BY position"
-        )
-        for (data,) in self._store.each(sql, (device,)):
+        """The COSE bytes of a device's accepted proofs that are good, in chain order over all its logs."""
+        for (data,) in self._store.each(f"SELECT data {_GOOD} ORDER BY position", (device,)):
             yield data
+
+    def last_good(self, device: str) -> Head | None:
+        """The newest of these proofs."""
+        found = self._store.row(f"SELECT proof.log, seq, hash {_GOOD} ORDER BY position DESC", (device,))
+        return Head(*found) if found else None
 
     def evidence(self, device: str) -> list[tuple[str, bytes]]:
         """(reason code, COSE bytes) of a device's refused proofs, oldest first."""

@@ -23,7 +23,8 @@ def lines(devices: list[DeviceLine]) -> Iterator[str]:
         owner = f"owner {line.owner}, " if line.owner else ""
         yield f"  {owner}enrolled {_iso(line.enrolled_s)}, last accepted {accepted}"
         held = f", {line.held} held" if line.held else ""
-        yield f"  head {line.head_seq}, {line.proofs} proofs with {line.readings} readings{held}"
+        keys = f", key number {line.keys}" if line.keys > 1 else ""
+        yield f"  head {line.head_seq}, {line.proofs} proofs with {line.readings} readings{held}{keys}"
         if line.logs:
             newest = line.logs[-1]
             more = f", {len(line.logs)} new logs in all" if len(line.logs) > 1 else ""

@@ -88,7 +88,7 @@ def receive(message: bytes, device: str, now_s: float, known: LedgerView) -> Out
     if verdict.reason is Reason.DUPLICATE:
         return Outcome(verdict, member=True, proof=proof)
     if verdict.reason is Reason.HELD:
-        verdict = _of_a_closed_log(proof, known) or verdict
+        verdict = _of_a_closed_log(proof, judgement.key, known) or verdict
     outcome = _outcome(verdict, proof, now_s, judgement.notes, len(judgement.readings or ()))
     return replace(outcome, key=judgement.key, suspends=_suspends(judgement, device, known))
 
@@ -141,12 +141,14 @@ def _suspends(judgement: Judgement, device: str, known: Known) -> bool:
     )
 
 
-def _of_a_closed_log(proof: Proof, known: LedgerView) -> Verdict | None:
+def _of_a_closed_log(proof: Proof, key: DeviceKey | None, known: LedgerView) -> Verdict | None:
     """What is said of a proof whose log was open once and is no longer; None for any other."""
-    claims = proof.claims
+    claims, record = proof.claims, known.device(proof.claims.device)
     closed_s = known.closed_s(claims.device, claims.log)
     if closed_s is None:
         return None
+    if key is not None and record is not None and key.number < record.key.number:
+        return Verdict(Reason.ROLLED_BACK, "its log was closed, and its key rotated out")
     beacon = known.beacon(claims.freshness[0]) if claims.freshness else None
     if beacon is not None and beacon.issued_at_s > closed_s:
         return Verdict(Reason.TWO_BOARDS, f"signed after log {claims.log.hex()} was closed")

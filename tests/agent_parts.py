@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import select
 import threading
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -95,13 +96,12 @@ DEVICE_ID = device_id(SIGNER.public_key)
 
 
 class MemoryKeys:
-    """`agent.rotation.Keys` of `SIGNER` and the keys after it; `settled` are those that became current."""
+    """`agent.rotation.Keys` in memory, those of `SIGNER` where `key` (number -> signer) says nothing else;
+    `settled` are the keys that became current."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: Callable[[int], SeedSigner] | None = None) -> None:
         self.number, self.is_prepared, self.settled = 0, False, list[bytes]()
-
-    def key(self, number: int) -> SeedSigner:
-        return SeedSigner((1 + 2000 * number).to_bytes(32, "big"), "sim", DEVICE_ID)
+        self.key = key or (lambda n: SeedSigner((1 + 2000 * n).to_bytes(32, "big"), "sim", DEVICE_ID))
 
     def current(self) -> SeedSigner:
         return self.key(self.number)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from agent import succession
+from agent import rotation, succession
+from agent.errors import TryAgain
 from agent.journal import Journal, OpenLog
 from agent.receipts import Outcome, accept
 from agent.sealer import Sealer
@@ -14,7 +15,7 @@ from proof import receipt
 from proof.receipt import Receipt
 from proof.sealing import parse
 from tests import gateway_parts
-from tests.agent_parts import FakeClock, captured, make_descriptor, open_test_journal
+from tests.agent_parts import FakeClock, MemoryKeys, captured, make_descriptor, open_test_journal
 from tests.gateway_parts import Device, Gateway
 
 
@@ -28,13 +29,15 @@ class Board:
         folder.mkdir(exist_ok=True)
         self.clock = FakeClock(boot=Board.numbers + 1)
         self.clock.set_wall(gateway_parts.NOW_S)
+        self.keys = MemoryKeys(device.key)
         if image is not None:
             self.path.write_bytes(image)
         self.open()
 
     def open(self) -> None:
         self.journal: Journal = open_test_journal(self.path.parent, self.clock, self.device.id)
-        self.sealer = Sealer(self.device.signer, gateway_parts.NETWORK, ProofSettings(), self.clock)
+        signer, turn = rotation.resume(self.journal, self.keys)
+        self.sealer = Sealer(signer, gateway_parts.NETWORK, ProofSettings(), self.clock, turn=turn)
         self.sealer.descriptor = make_descriptor()
 
     @property
@@ -57,6 +60,15 @@ class Board:
         self.sealer.seal(self.journal)
         return list(range(first, Board.numbers))
 
+    def rotate(self) -> bool:
+        """Whether the key was changed: not before the receipt of the last time."""
+        try:
+            self.sealer.turn = rotation.begin(self.sealer.turn, self.keys, self.journal)
+        except TryAgain:
+            return False
+        self.seal(0)
+        return True
+
     def deliver(self, picks: Iterable[int] = range(100)) -> None:
         kept = [stored.data for stored in self.journal.unreceipted(self.log.id)]
         if self.superseded:
@@ -75,6 +87,9 @@ class Board:
         self.journal.begin()
         outcome = accept(self.journal, found, data, self.sealer, offered=offered)
         self.journal.commit()
+        turn = self.sealer.turn
+        if turn is not None and rotation.is_receipted(self.journal, turn):
+            self.sealer.settled(self.keys.settle(turn.new.public_key))
         return outcome
 
     def resume(self) -> bool:

@@ -1,5 +1,5 @@
-"""Whatever a device seals, gives up, loses on the way and restarts through, in whatever order proofs and
-receipts arrive: in the end the gateway's head is the device's head.
+"""Whatever a device seals, gives up, loses on the way and restarts through, whenever it changes its key, in
+whatever order proofs and receipts arrive: in the end the gateway's head is the device's head.
 
 A store that was superseded (an old copy from before a change of logs) is resumed by its owner. One limit is
 the protocol's: a store is lost or restored here only while the gateway holds nothing beyond its
@@ -21,6 +21,7 @@ from tests.gateway_parts import Gateway
 
 STEPS = st.one_of(
     st.tuples(st.just("seal"), st.integers(0, 3)),
+    st.tuples(st.just("rotate"), st.just(0)),
     st.tuples(st.just("deliver"), st.lists(st.integers(0, 12), max_size=6)),
     st.tuples(st.just("receipt"), st.just(0)),
     st.tuples(st.just("evict"), st.integers(1, 5)),
@@ -39,6 +40,8 @@ def step(board: Board, name: str, how: object, copies: list[bytes]) -> None:
     match name, how:
         case "seal", int(samples):
             board.seal(samples)
+        case "rotate", _:
+            board.rotate()
         case "deliver", list(picks):
             board.deliver(picks)
         case "receipt", _:
@@ -70,11 +73,12 @@ def test_the_gateways_head_arrives_at_the_devices_head(steps):
         try:
             for name, how in steps:
                 step(board, name, how, copies)
-            for _ in range(4):
+            for _ in range(6):
                 board.hear()
                 board.resume()  # the owner, where an older card had been put in after a change of logs
                 board.seal(1)
                 board.deliver()
+                board.deliver()  # again what was signed by a key not known yet
                 board.hear()
             known = gateway.ledger.device(board.device.id)
             assert known is not None

@@ -4,6 +4,7 @@ import pytest
 
 from agent import papers
 from agent.papers import counts, evidence, keep_beacon, keep_receipt, kept_proofs, last_receipted_s
+from proof.receipt import ProofVerdict
 from proof.sealing import parse
 from tests.agent_parts import START_S, FakeClock, captured, make_sealer, open_test_journal
 
@@ -75,3 +76,14 @@ def test_kept_proofs_come_in_chain_order_by_pieces_and_by_time(journal, clock):
     assert [place for place, _ in span] == [(1, 2)]
     journal.execute("UPDATE proofs SET data = NULL WHERE seq = 2")
     assert kept_proofs(journal, (0, 0), START_S + 120, START_S + 180, 9) == []
+
+
+def test_a_refusal_stands_until_a_later_proof_is_receipted(journal, clock):
+    seal(journal, clock, 1)
+    seal(journal, clock, 1)
+    papers.store_verdicts(journal, 1, [ProofVerdict(1, "quality_late"), ProofVerdict(2, "revoked")])
+    assert counts(journal).refused == "revoked"
+    journal.mark_receipted(1, 1, START_S)
+    assert counts(journal).refused == "revoked"
+    journal.mark_receipted(1, 2, START_S)
+    assert counts(journal).refused == ""

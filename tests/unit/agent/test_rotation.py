@@ -12,7 +12,7 @@ from agent.errors import FixKey, TryAgain
 from agent.keystore import create_key
 from agent.membership import Joined
 from agent.receipts import accept
-from agent.rotation import KeptKeys, Turn, Turned
+from agent.rotation import KeptKeys, Turned
 from agent.sealer import Sealer
 from agent.settings import ProofSettings
 from agent.store import open_journal
@@ -174,8 +174,8 @@ def test_a_rotation_that_was_not_committed_never_was(device):
     assert signed_by(proof, device.keys.current())
     assert not carrying(proof)
     device.restart()
-    assert device.sealer.turn is None
-    assert device.rotate().seq == 3
+    assert signed_by(device.seal(), device.keys.current())
+    assert device.rotate().seq == 4
 
 
 def test_a_device_whose_log_a_thief_took_rotates_again_in_the_new_one(device):
@@ -300,12 +300,41 @@ def test_the_newest_descriptor_is_found_where_a_proof_keeps_it(device):
     assert papers.newest_descriptor(device.journal) == make_descriptor()
 
 
-def test_what_is_carried_is_asked_of_the_journal_and_not_remembered(device):
-    """So that no crash can make it carried twice or never."""
-    turn = rotation.prepare(device.keys)
-    assert isinstance(turn, Turn)
-    log = device.journal.open_log()
-    assert log is not None
-    assert rotation.carried(device.journal, log, None, 0) is None
-    assert rotation.carried(device.journal, log, turn, 0) is not None
-    assert rotation.carried(device.journal, log, turn, 0) is None
+def test_an_older_copy_of_the_journal_finishes_in_its_next_log_what_may_have_arrived(device):
+    device.receipt(device.seal())
+    path = device.folder / "journal.db"
+    device.journal.close()
+    copy = path.read_bytes()
+    device.start()
+    new = device.keys.following()
+    device.rotate()
+    arrived = device.newest()
+    device.journal.close()
+    path.write_bytes(copy)
+    device.start()
+    assert not carrying(device.seal())
+    received = Receipt(device.id, arrived.claims.log, arrived.claims.seq, arrived.hash, START_S + 99)
+    signed = receipt.sign(received, GATEWAY, START_S)
+    assert accept(device.journal, received, signed, device.sealer).new_log_because == ROLLED_BACK
+    proof = device.newest()
+    assert carrying(proof)
+    assert signed_by(proof, new)
+
+
+def test_an_older_copy_of_the_journal_goes_on_with_the_newest_key(device):
+    device.receipt(device.seal())
+    device.rotate()
+    device.receipt(device.newest())
+    device.settle()
+    device.journal.close()
+    path = device.folder / "journal.db"
+    copy = path.read_bytes()
+    device.start()
+    device.rotate()
+    device.receipt(device.newest())
+    device.settle()
+    newest = device.keys.current()
+    device.journal.close()
+    path.write_bytes(copy)
+    device.start()
+    assert signed_by(device.seal(), newest)

@@ -87,6 +87,11 @@ def test_healthy_is_the_age_of_the_last_receipted_reading_and_nothing_else(age_s
             {"counts": Counts(70, 3, 9, 1, 7, 8, -1, 9_500_000)},
             "The journal is almost full: the oldest proofs will be given up.",
         ),
+        (
+            {"counts": Counts(70, 3, 9, 1, 7, 8, -1, 1_000_000, "revoked")},
+            "The network takes no proofs of this device. The device's key was revoked. "
+            "Ask the network's operator why.",
+        ),
     ],
 )
 def test_each_thing_that_is_wrong_has_its_own_sentence(change, sentence):

@@ -193,10 +193,23 @@ def test_a_damaged_ledger_is_one_sentence_and_stays_as_it_is(run, made):
 def test_revoke_and_restore_are_seen_in_the_list(run, made):
     device = filled(made)
     for command, revoked in (("revoke", True), ("restore", False)):
-        assert run(command, device.id.removeprefix("did:key:"), "--dir", made) == (0, "", "")
+        code, out, err = run(command, device.id.removeprefix("did:key:"), "--dir", made)
+        assert (code, err, device.id in out) == (0, "", True)
         (line,) = json.loads(run("devices", "--dir", made, "--json")[1])
         assert line["revoked"] is revoked
     refused(run("revoke", "z6Mkwrong", "--dir", made), "devices` lists them")
+
+
+def test_a_revocation_in_the_past_says_what_it_leaves_out(run, made):
+    device = filled(made)
+    command = ("revoke", device.id, "--dir", made, "--last-good", 1)
+    code, out, _err = run(*command)
+    assert code == 0
+    assert "nothing after proof 1 counts" in out
+    assert "2 accepted proofs lie behind" in out
+    said = json.loads(run(*command, "--json")[1])
+    assert (said["revoked"], said["last_good_seq"], said["head_seq"], said["left_out"]) == (True, 1, 3, 2)
+    refused(run("revoke", device.id, "--dir", made, "--last-good", 4), "4 cannot be its last good one")
 
 
 def test_a_challenge_nobody_answers_ends_with_a_sentence(run, made):

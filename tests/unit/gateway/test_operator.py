@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
+from gateway import evidence
+from gateway.errors import FixInput
 from gateway.register import Register
 from gateway.store import Store
-from proof import wire
+from proof import bundle, wire
 from proof.beacon import open_challenge
 from proof.cose import object_hash
 from proof.keys import device_id
-from tests.gateway_parts import GATEWAY, NETWORK, receipt_in
+from tests.gateway_parts import GATEWAY, NETWORK, Device, Gateway, receipt_in
 
 NONCE = b"0123456789abcdef"
 
@@ -77,3 +81,73 @@ def test_a_restored_device_goes_on_after_an_equivocation_and_the_evidence_stays(
     gateway.restart()
     assert receipt_in(gateway.send(device, device.seal()), device).head_seq == 2
     assert len(gateway.register.evidence(device.id)) == 2
+
+
+def shown(gateway: Gateway, device: Device) -> bundle.Finding:
+    pieces = evidence.pieces(device.id, gateway.ledger, gateway.register, GATEWAY, int(gateway.now_s))
+    return bundle.examine(b"".join(pieces), [GATEWAY.public_key])
+
+
+def test_a_revocation_in_the_past_keeps_what_lies_before_and_shows_nothing_behind(gateway):
+    device = gateway.member()
+    gateway.send(device, device.seal(), device.rotate(), device.seal(), device.seal())
+    whole = shown(gateway, device)
+    done = gateway.register.revoke(device.id, 2)
+    gateway.restart()
+    assert (done.last_good_seq, done.head_seq, done.left_out) == (2, 4, 2)
+    good = shown(gateway, device)
+    assert (good.proofs, good.last_seq, good.receipted_seq) == (2, 2, 2)
+    assert good.signed_before_s is not None
+    assert good.turns == whole.turns
+    receipt = receipt_in(gateway.send(device, device.seal()), device)
+    assert (receipt.head_seq, [verdict.code for verdict in receipt.verdicts]) == (4, ["revoked"])
+    gateway.register.restore(device.id)
+    gateway.restart()
+    assert shown(gateway, device) == whole
+
+
+def test_a_revocation_repeated_without_a_number_changes_nothing(gateway):
+    device = gateway.member()
+    gateway.send(device, device.seal(), device.seal(), device.seal())
+    assert gateway.register.revoke(device.id, 1) == gateway.register.revoke(device.id, None)
+    assert gateway.register.revoke(device.id, 3).left_out == 0
+
+
+def test_a_last_good_proof_that_is_not_there_yet_is_refused(gateway):
+    device = gateway.member()
+    gateway.send(device, device.seal())
+    before = gateway.contents()
+    with pytest.raises(FixInput, match=r"newest proof of .* is 1, so 2"):
+        gateway.register.revoke(device.id, 2)
+    assert gateway.contents() == before
+
+
+def test_earlier_logs_stay_good_when_a_whole_log_is_revoked(gateway):
+    device = gateway.member()
+    gateway.send(device, device.seal(), device.seal())
+    device.start_log(b"log-0002", device.log)
+    gateway.send(device, device.seal())
+    assert gateway.register.revoke(device.id, 0).left_out == 1
+    assert (shown(gateway, device).proofs, shown(gateway, device).last_seq) == (2, 2)
+
+
+def test_a_revoked_device_cannot_rotate_out_of_it(gateway):
+    device = gateway.member()
+    gateway.send(device, device.seal())
+    gateway.register.revoke(device.id, None)
+    gateway.restart()
+    receipt = receipt_in(gateway.send(device, device.rotate()), device)
+    assert (receipt.head_seq, [verdict.code for verdict in receipt.verdicts]) == (1, ["revoked"])
+    gateway.register.restore(device.id)
+    gateway.restart()
+    assert receipt_in(gateway.send(device, device.proofs[device.log, 2]), device).head_seq == 2
+
+
+def test_what_another_key_signed_in_the_name_of_a_revoked_device_is_not_kept(gateway):
+    device = gateway.member()
+    gateway.send(device, device.seal())
+    gateway.register.revoke(device.id, None)
+    gateway.restart()
+    before = gateway.contents()
+    assert gateway.send(device, device.other(Device(9).signer)) == []
+    assert gateway.contents() == before
