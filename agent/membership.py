@@ -84,6 +84,11 @@ def load(path: Path, device: str, now_s: int) -> Joined:
         raise FixMembership(
             f"The membership {path} cannot be read: {error.strerror}. Run this as its owner."
         ) from None
+    return verified(path, data, device, now_s)
+
+
+def verified(path: Path, data: bytes, device: str, now_s: int) -> Joined:
+    """The membership of `device` in `data`, the content of `path`; raises as `load` does."""
     broker_url, broker_ca, gateway_keys, signed = _parse(path, data)
     try:
         membership = joining.open_membership(signed, gateway_keys, device)

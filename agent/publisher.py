@@ -39,6 +39,11 @@ from proof.reasons import Refused as NotAccepted
 
 SYNC_GRACE_S = 2.0
 NO_GATEWAY = "No gateway listens at the broker: proofs are kept and tried again."
+OUTDATED_KEY = (
+    "The network holds a later key of this device in force: this one was put back by an older backup or "
+    "card, and nothing it signs is taken. Restore the newest backup in a new state_dir; without one, ask the "
+    "operator to revoke this device, and join as a new one."
+)
 # Verdicts the owner must hear of, once each; the others stand in the journal and the log.
 _TOLD = {
     reason.value: reason
@@ -266,7 +271,8 @@ class Publisher:
 
     def _receipt(self, received: receipt.Receipt, data: bytes) -> None:
         if received.log == receipt.NO_LOG:
-            return  # a refusal of an enrolment: provisioning's business
+            self._refused(received)
+            return
         offered = self._window.sent > self._window.head
         outcome = self._keeper.call(
             lambda journal: accept(journal, received, data, self._sealer, offered=offered)
@@ -287,6 +293,14 @@ class Publisher:
             if (reason := _TOLD.get(verdict.code)) is not None:
                 self._on_news(f"{reason.sentence} {reason.remedy}")
         self._on_receipt()
+
+    def _refused(self, received: receipt.Receipt) -> None:
+        """§5.1; of an enrolment it is provisioning's business."""
+        key = self._sealer.settled_key
+        for verdict in received.verdicts:
+            # A thief of an older key gets such answers too: only what is said of our key is ours.
+            if verdict.code == Reason.BAD_KEY and key and key in verdict.detail:
+                self._on_news(OUTDATED_KEY)
 
     def _act(self) -> None:
         now_s = self._monotonic()

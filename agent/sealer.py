@@ -26,7 +26,7 @@ from agent.settings import LocationSettings, ProofSettings
 from proof import cose, sealing, senml
 from proof.claims import MAX_GAPS, MAX_LOST, Claims, Location, TimeClaim
 from proof.descriptor import Descriptor
-from proof.keys import Signer
+from proof.keys import Signer, key_id
 from proof.senml import Reading
 
 _EARLIEST_NS = senml.EARLIEST_TIME_MS * 10**6
@@ -68,6 +68,11 @@ class Sealer:
         self.turn = self._turn_on_disk = turn
         self.descriptor: Descriptor | None = None
         self.freshness: tuple[bytes, ...] = ()
+
+    @property
+    def settled_key(self) -> str:
+        """The id (§2.2) of the device's key in hex; "" while a rotation is under way, when it has two."""
+        return "" if self.turn else key_id(self._signer.public_key).hex()
 
     def due(self, waiting: Waiting) -> bool:
         """Whether a window closes now."""

@@ -96,6 +96,11 @@ class Ledger:
             return row.record.key
         return device_keys.in_force(self._store, row.id, log, seq) or row.record.key
 
+    def keys(self, device: str) -> tuple[bytes, ...]:
+        row = self._row(device)
+        sql = "SELECT public_key FROM key WHERE device = ?"
+        return tuple(key for (key,) in self._store.rows(sql, (row.id,))) if row else ()
+
     def hash_at(self, device: str, log: bytes, seq: int) -> bytes | None:
         row = self._row(device)
         sql = "SELECT hash FROM proof WHERE device = ? AND log = ? AND seq = ?"

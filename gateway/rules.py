@@ -14,13 +14,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol
 
 from proof import chain, sealing
 from proof.chain import Head
-from proof.reasons import Reason, Verdict
+from proof.reasons import Reason, Refused, Verdict
 from proof.rotation import DeviceKey
 from proof.sealing import Proof
 from proof.verify import DeviceRecord, Judgement, Known, annotate, verify
@@ -53,7 +54,8 @@ class Outcome:
     """`member`: the proof bears a member's valid signature, so its device gets a receipt.
 
     `readings` counts those of a valid payload. `suspends` only with an equivocation. `key` signed the proof:
-    if that carries a rotation, it is in force from there on.
+    if that carries a rotation, it is in force from there on. `outdated`: a key of the device signed it that
+    was rotated out; nothing is kept, and the device is told.
     """
 
     verdict: Verdict
@@ -65,6 +67,7 @@ class Outcome:
     readings: int = 0
     suspends: bool = False
     key: DeviceKey | None = None
+    outdated: bool = False
 
 
 class LedgerView(Known, Protocol):
@@ -72,6 +75,9 @@ class LedgerView(Known, Protocol):
 
     def held(self, device: str, log: bytes, seq: int) -> tuple[bytes, float] | None:
         """(COSE bytes, received at in s) of the held proof, None if there is none."""
+
+    def keys(self, device: str) -> Iterable[bytes]:
+        """All public keys of a device, those that were rotated out too."""
 
     def closed_s(self, device: str, log: bytes) -> float | None:
         """When the first proof of the log after `log` was received; None where `log` is open or never was."""
@@ -82,7 +88,8 @@ def receive(message: bytes, device: str, now_s: float, known: LedgerView) -> Out
     judgement = verify(message, now_s, known)
     verdict, proof = judgement.verdict, judgement.proof
     if proof is None or verdict.reason in _UNSIGNED:
-        return Outcome(verdict, proof=proof)
+        outdated = proof is not None and verdict.reason is Reason.BAD_KEY and _was_a_key(proof, device, known)
+        return Outcome(verdict, proof=proof, outdated=outdated)
     if proof.claims.device != device:
         return Outcome(Verdict(Reason.UNKNOWN_DEVICE, "the topic names another device than the proof"))
     if verdict.reason is Reason.DUPLICATE:
@@ -139,6 +146,14 @@ def _suspends(judgement: Judgement, device: str, known: Known) -> bool:
         and key is not None
         and key.number >= record.key.number
     )
+
+
+def _was_a_key(proof: Proof, device: str, known: LedgerView) -> bool:
+    """Whether a key that `device` has rotated out signed its proof."""
+    try:
+        return proof.claims.device == device and bool(proof.signed.require_signature(known.keys(device)))
+    except Refused:
+        return False
 
 
 def _of_a_closed_log(proof: Proof, key: DeviceKey | None, known: LedgerView) -> Verdict | None:

@@ -120,8 +120,11 @@ class Service:
             for message in messages:
                 match wire.parse_topic(message.topic):
                     case (self._network.name, device, "proof"):
-                        if self._take_proof(message.payload, device, now_s):
+                        outcome = self._take_proof(message.payload, device, now_s)
+                        if outcome.member:
                             members[device] = None
+                        elif outcome.outdated:  # it would wait for ever for a receipt
+                            answers += self._refusal(Refusal(outcome.verdict, device), now_s)
                     case (self._network.name, device, "enrol"):
                         answers += self._take_enrolment(message.payload, device, now_s)
                     case _:
@@ -131,15 +134,14 @@ class Service:
         # §5.2: the ledger has committed.
         return answers + [self._receipt(device, now_s) for device in members]
 
-    def _take_proof(self, payload: bytes, device: str, now_s: float) -> bool:
-        """Whether the device is owed a receipt."""
+    def _take_proof(self, payload: bytes, device: str, now_s: float) -> rules.Outcome:
         outcome = rules.receive(payload, device, now_s, self._ledger)
         self._apply(outcome, device, now_s)
         if outcome.proof is not None and outcome.keep in (rules.Keep.ACCEPTED, rules.Keep.HELD):
             log = outcome.proof.claims.log
             while (waiting := rules.release(device, log, self._ledger)) is not None:
                 self._apply(waiting, device, now_s)
-        return outcome.member
+        return outcome
 
     def _apply(self, outcome: rules.Outcome, device: str, now_s: float) -> None:
         self._ledger.apply(outcome)
@@ -157,7 +159,7 @@ class Service:
         return [Outbound(wire.topic(self._network.name, device, "membership"), answer.membership)]
 
     def _refusal(self, refusal: Refusal, now_s: float) -> list[Outbound]:
-        """Signed, and not retained: a receipt for no log whose only verdict says why (§8.2)."""
+        """Signed, and not retained: a receipt for no log whose only verdict says why (§5.1)."""
         if refusal.device is None or not self._refusal_throttle.allows(refusal.device, now_s):
             return []
         verdict = ProofVerdict(0, refusal.verdict.reason.value, refusal.verdict.detail)

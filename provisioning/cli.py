@@ -24,6 +24,8 @@ COMMANDS = (
     commands_device.show,
     commands_rotation.rotate,
     commands_doctor.doctor,
+    commands_moving.backup,
+    commands_moving.restore,
     commands_moving.resume,
     commands_calibration.calibrator_key,
     commands_calibration.calibrate,

@@ -1,4 +1,5 @@
-"""Files that everybody may read, written whole or not at all: configurations, certificates.
+"""Files written whole or not at all: configurations and certificates, which everybody may read; with another
+mode also others.
 
 A temporary file beside it, fsync, then `link` to the name (`write_new`) or `rename` over it (`replace`),
 fsync of the folder. An interrupted write leaves the temporary file behind; the next write removes it.
@@ -15,10 +16,10 @@ from agent.errors import FixConfig
 _MODE = 0o644
 
 
-def write_new(path: Path, data: bytes) -> bool:
+def write_new(path: Path, data: bytes, mode: int = _MODE) -> bool:
     """False, and nothing changed, where something already is; raises `FixConfig`."""
     try:
-        _write(path, data, os.link)
+        _write(path, data, os.link, mode)
     except FileExistsError:
         return False
     return True
@@ -26,7 +27,7 @@ def write_new(path: Path, data: bytes) -> bool:
 
 def replace(path: Path, data: bytes) -> None:
     """`data` in the place of what is at `path`; raises `FixConfig`."""
-    _write(path, data, os.replace)
+    _write(path, data, os.replace, _MODE)
 
 
 def set_aside(path: Path) -> None:
@@ -38,15 +39,15 @@ def set_aside(path: Path) -> None:
     replace(path.with_name(f"{path.name}.old"), data)
 
 
-def _write(path: Path, data: bytes, put: Callable[[Path, Path], None]) -> None:
+def _write(path: Path, data: bytes, put: Callable[[Path, Path], None], mode: int) -> None:
     temporary = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)  # left behind, it may be another name of the file at `path`
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            with open(os.open(temporary, flags, _MODE), "wb") as file:  # noqa: PTH123 - of a descriptor
-                os.fchmod(file.fileno(), _MODE)  # the service runs as another user, whatever this one's umask
+            with open(os.open(temporary, flags, mode), "wb") as file:  # noqa: PTH123 - of a descriptor
+                os.fchmod(file.fileno(), mode)  # the service runs as another user, whatever this one's umask
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

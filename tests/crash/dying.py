@@ -46,7 +46,7 @@ class Operations:
     def before(self, name: str, what: object = "") -> None:
         with self._lock:
             self._count += 1
-            self._write(self._fd, f"{name} {str(what)[:160]}\n".encode(errors="replace"))
+            self._write(self._fd, f"{name} {' '.join(str(what).split())[:160]}\n".encode(errors="replace"))
             if self._count == self._die_at:
                 os.killpg(0, signal.SIGKILL)
 

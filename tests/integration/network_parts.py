@@ -75,7 +75,12 @@ class RunningBoard:
     def start(self) -> None:
         settings, stopping = self.settings, threading.Event()
         node = node_of(settings)
-        self._thread = threading.Thread(target=daemon.serve, args=(node, settings, stopping))
+
+        def run() -> None:
+            with daemon.alone(settings.state_dir):
+                daemon.serve(node, settings, stopping)
+
+        self._thread = threading.Thread(target=run)
         self._stopping = stopping
         self._thread.start()
         self._until(settings.control_socket.exists, 20, "the control socket")

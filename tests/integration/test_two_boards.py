@@ -16,9 +16,13 @@ from agent import backoff
 from agent.errors import FixStore
 from agent.journal import Journal
 from agent.keystore import create_key, open_key
-from agent.succession import RESUMED, ROLLED_BACK, SENTENCES, STORE_LOST
+from agent.publisher import OUTDATED_KEY
+from agent.succession import RESTORED, RESUMED, ROLLED_BACK, SENTENCES, STORE_LOST
 from gateway.report import lines
+from proof import sealing
 from proof.chain import SUPERSEDED
+from proof.claims import Predecessor
+from proof.cose import object_hash
 from proof.reasons import Reason
 from tests.integration.network_parts import RunningBoard, SmallNetwork, provision
 from tests.integration.test_daemon import node_of
@@ -160,3 +164,62 @@ def test_a_journal_of_another_device_stops_the_agent_and_stays_as_it_is(network,
     with pytest.raises(FixStore, match="belongs to device"):
         node_of(board.settings)
     assert path.read_bytes() == before
+
+
+@pytest.mark.slow  # about fifteen seconds of processes
+def test_an_old_board_that_comes_back_after_a_restore_is_superseded(network, tmp_path, until):
+    old = network.board()
+    old.start()
+    old.receipted(2)
+    words, file = tmp_path / "words", tmp_path / "identity.backup"
+    words.write_text("correct horse battery\n")
+    said = provision("backup", "-o", file, "-c", old.config, "--passphrase-file", words)
+    old.receipted(2)  # the gateway goes beyond the backup
+    old.stop()
+    new = RunningBoard(tmp_path / "new", until)
+    new.write_config()
+    network.boards.append(new)
+    restored = provision("restore", file, "-c", new.config, "--passphrase-file", words)
+    assert (restored["device"], restored["restored_now"]) == (said["device"], True)
+    held = network.line()
+    new.start()
+    new.told(SENTENCES[RESTORED])
+    new.receipted(2)
+    births = [sealing.parse(data).claims for data in network.gateway.accepted(str(said["device"]))]
+    named = next(claims.prev for claims in births if claims.log != births[0].log)
+    assert isinstance(named, Predecessor)
+    assert (named.log.hex(), named.reason) == (said["log"], RESTORED)
+    assert named.head_hash == hash_at(network, str(said["device"]), held.head_seq)
+
+    old.start()  # it was only switched off
+    old.told(SENTENCES[SUPERSEDED])
+    new.told(TWO_BOARDS)
+    new.receipted(2)
+    assert old.report()["superseded"]
+    line = network.line()
+    assert [log.reason for log in line.logs] == [RESTORED]
+    assert (line.suspended, line.two_boards_s is None) == (0, False)
+
+
+def hash_at(network: SmallNetwork, device: str, seq: int) -> bytes:
+    return object_hash(network.gateway.accepted(device)[seq - 1])
+
+
+@pytest.mark.slow  # about ten seconds of processes
+def test_a_backup_made_before_the_key_was_changed_is_said_to_be_of_no_use(network, tmp_path, until):
+    old = network.board()
+    words, file = tmp_path / "words", tmp_path / "identity.backup"
+    words.write_text("correct horse battery\n")
+    old.start()
+    old.receipted(1)
+    provision("backup", "-o", file, "-c", old.config, "--passphrase-file", words)
+    provision("rotate", "-c", old.config)
+    old.told("The network has this device's new key; the old one is gone from here.")
+    old.stop()
+    new = RunningBoard(tmp_path / "new", until)
+    new.write_config()
+    network.boards.append(new)
+    provision("restore", file, "-c", new.config, "--passphrase-file", words)
+    new.start()
+    new.told(OUTDATED_KEY)
+    assert not network.line().logs

@@ -11,8 +11,9 @@ from gateway.service import Inbound
 from proof import bundle, joining, rotation, wire
 from proof.claims import Predecessor
 from proof.cose import object_hash
-from proof.keys import SeedSigner
+from proof.keys import SeedSigner, key_id
 from proof.reasons import Reason, Refused
+from proof.receipt import NO_LOG
 from tests.gateway_parts import GATEWAY, NETWORK, Device, Gateway, descriptor, receipt_in
 
 
@@ -105,10 +106,29 @@ def test_after_the_rotation_the_old_key_signs_nothing_more(gateway):
         device.other(thief, seq=9),
         device.other(thief, log=b"log-evil", seq=1, prev=named),
     ):
-        assert gateway.send(device, proof) == []
+        gateway.send(device, proof)
     assert gateway.contents() == before
     gateway.send(device, device.seal())
     assert head(gateway, device) == (device.log, 3)
+
+
+def test_who_signs_with_a_key_rotated_out_is_told_so_now_and_then_and_nothing_is_kept(gateway):
+    """A board restored from a backup made before the rotation would wait for a receipt for ever (§5.1)."""
+    device = gateway.member()
+    gateway.send(device, device.seal(), device.rotate())
+    old, stranger = device.key(0), SeedSigner(bytes([9]) * 32, "sim")
+    answers = [gateway.send(device, device.other(old, seq=seq)) for seq in range(5, 10)]
+    assert [len(each) for each in answers] == [1, 1, 1, 0, 0]
+    assert not answers[0][0].retain
+    told = receipt_in(answers[0], device)
+    kid = key_id(old.public_key).hex()
+    assert (told.log, told.head_seq) == (NO_LOG, 0)
+    assert [(v.seq, v.code, v.detail) for v in told.verdicts] == [(0, "bad_key", f"kid {kid}")]
+    gateway.now_s += 100
+    assert gateway.send(device, device.other(stranger)) == []
+    forged = bytearray(device.other(old))
+    forged[-1] ^= 1
+    assert gateway.send(device, bytes(forged)) == []
 
 
 def test_an_equivocation_by_a_key_rotated_out_is_kept_and_suspends_nothing(gateway):

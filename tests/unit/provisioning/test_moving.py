@@ -1,0 +1,207 @@
+"""`backup` and `restore`: an identity leaves one board and comes to another; nothing is ever replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from agent import daemon, succession
+from agent.journal import Journal
+from agent.keystore import create_key, export_seeds, open_key, prepare_rotation
+from agent.settings import load
+from agent.store import open_journal
+from proof.claims import Predecessor
+from provisioning.cli import app
+from tests.agent_parts import FakeClock, captured, make_sealer
+from tests.sim_parts import joined_config
+
+PASSPHRASE = "correct horse battery"
+
+
+def run(*arguments: object, code: int = 0) -> dict[str, object]:
+    ended = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+    assert ended.exit_code == code, ended.output
+    assert PASSPHRASE not in ended.output
+    said: dict[str, object] = json.loads(ended.stdout)
+    return said
+
+
+@pytest.fixture
+def words(tmp_path) -> Path:
+    path = tmp_path / "passphrase"
+    path.write_text(PASSPHRASE + "\n")
+    return path
+
+
+@pytest.fixture
+def old(tmp_path) -> Path:
+    """The configuration of a board with two proofs in its journal."""
+    (tmp_path / "old").mkdir()
+    config, device = joined_config(tmp_path / "old")
+    clock = FakeClock()
+    with contextlib.closing(
+        open_journal(load(config).journal_path, device, clock.boot_id).journal
+    ) as journal:
+        sealer = make_sealer(clock)
+        for number in range(2):
+            journal.append(captured(clock, number))
+            sealer.seal(journal)
+    return config
+
+
+@pytest.fixture
+def saved(tmp_path, old, words) -> Path:
+    path = tmp_path / "identity.backup"
+    run("backup", "-o", path, "-c", old, "--passphrase-file", words)
+    return path
+
+
+@pytest.fixture
+def new(tmp_path, old) -> Path:
+    """The configuration of a new board, without a key."""
+    (tmp_path / "new").mkdir()
+    path = tmp_path / "new" / "agent.toml"
+    path.write_text(old.read_text().replace(str(tmp_path / "old"), str(tmp_path / "new")))
+    return path
+
+
+def newest(config: Path):
+    settings = load(config)
+    with contextlib.closing(Journal(settings.journal_path, open_key(settings.key).device)) as journal:
+        return journal.open_log()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith(("-shm", "-wal"))
+    }
+
+
+def test_a_restored_board_is_that_device_and_its_log_names_the_old_head(old, saved, new, words):
+    said = run("restore", saved, "-c", new, "--passphrase-file", words)
+    head = newest(old)
+    assert said["device"] == open_key(load(old).key).device == open_key(load(new).key).device
+    assert (said["network"], said["head"], said["restored_now"], said["config_written"]) == (
+        "simulated", 2, True, False
+    )  # fmt: skip
+    assert newest(new).predecessor == Predecessor(head.log, head.hash, succession.RESTORED)
+    assert export_seeds(load(new).key) == export_seeds(load(old).key)
+    assert load(new).membership_path.read_bytes() == load(old).membership_path.read_bytes()
+    log = newest(new)
+    again = run("restore", saved, "-c", new, "--passphrase-file", words)
+    assert (again["restored_now"], newest(new)) == (False, log)
+
+
+def test_the_backup_is_for_its_owner_alone_and_never_overwrites(old, saved, words):
+    assert stat.S_IMODE(saved.stat().st_mode) == 0o600
+    before = saved.read_bytes()
+    said = run("backup", "-o", saved, "-c", old, "--passphrase-file", words, code=2)
+    assert "is already there" in str(said["error"])
+    assert saved.read_bytes() == before
+
+
+def test_a_new_board_without_a_configuration_gets_the_one_of_the_backup(tmp_path, old, saved, words):
+    (tmp_path / "old").rename(tmp_path / "gone")  # the old board died; its paths are free
+    said = run("restore", saved, "-c", old, "--passphrase-file", words)
+    assert (said["config_written"], said["restored_now"]) == (True, True)
+    assert old.read_bytes() == (tmp_path / "gone" / "agent.toml").read_bytes()
+    assert newest(old).predecessor.reason == succession.RESTORED
+
+
+def test_a_board_with_another_devices_key_is_left_as_it_is(saved, new, words):
+    create_key(load(new).key, 0)
+    before = contents(new.parent)
+    said = run("restore", saved, "-c", new, "--passphrase-file", words, code=2)
+    assert "has the key of another device" in str(said["error"])
+    assert contents(new.parent) == before
+
+
+def test_a_board_with_another_devices_membership_is_left_as_it_is(tmp_path, saved, new, words):
+    (tmp_path / "other").mkdir()
+    other, _ = joined_config(tmp_path / "other")
+    load(new).membership_path.write_bytes(load(other).membership_path.read_bytes())
+    before = contents(new.parent)
+    said = run("restore", saved, "-c", new, "--passphrase-file", words, code=2)
+    assert "is not good for this device" in str(said["error"])
+    assert contents(new.parent) == before
+
+
+def test_a_board_with_another_devices_journal_is_left_as_it_is(tmp_path, saved, new, words):
+    (tmp_path / "other").mkdir()
+    _, other = joined_config(tmp_path / "other")
+    open_journal(load(new).journal_path, other, bytes(16)).journal.close()
+    before = contents(new.parent)
+    said = run("restore", saved, "-c", new, "--passphrase-file", words, code=2)
+    assert f"belongs to device {other}" in str(said["error"])
+    assert contents(new.parent) == before
+
+
+def test_on_the_old_board_itself_restore_changes_nothing(old, saved, words):
+    before = contents(old.parent)
+    assert run("restore", saved, "-c", old, "--passphrase-file", words)["restored_now"] is False
+    assert contents(old.parent) == before
+
+
+def test_an_old_card_in_a_new_board_gets_its_key_back_and_keeps_its_journal(old, saved, words):
+    log, key = newest(old), export_seeds(load(old).key)
+    for name in ("device.key", "device.key.next"):  # they would not open on another board
+        (old.parent / name).unlink()
+    assert run("restore", saved, "-c", old, "--passphrase-file", words)["restored_now"] is True
+    assert (newest(old), export_seeds(load(old).key)) == (log, key)
+
+
+def test_a_running_agent_is_not_restored_over(saved, new, words):
+    with daemon.alone(load(new).state_dir):
+        said = run("restore", saved, "-c", new, "--passphrase-file", words, code=2)
+    assert "Another agent runs in" in str(said["error"])
+
+
+def test_a_wrong_passphrase_changes_nothing(tmp_path, saved, new):
+    (tmp_path / "wrong").write_text("another horse battery")
+    before = contents(new.parent)
+    said = run("restore", saved, "-c", new, "--passphrase-file", tmp_path / "wrong", code=2)
+    assert "does not open" in str(said["error"])
+    assert contents(new.parent) == before
+
+
+def test_a_weak_passphrase_makes_no_backup(tmp_path, old):
+    (tmp_path / "weak").write_text("elevenchars")
+    said = run("backup", "-o", tmp_path / "b", "-c", old, "--passphrase-file", tmp_path / "weak", code=2)
+    assert "five random words" in str(said["error"])
+    assert not (tmp_path / "b").exists()
+
+
+def test_without_a_terminal_the_passphrase_must_come_from_a_file(tmp_path, old):
+    said = run("backup", "-o", tmp_path / "b", "-c", old, code=2)
+    assert "--passphrase-file" in str(said["error"])
+
+
+def test_a_key_that_is_being_changed_is_not_backed_up(tmp_path, old, words):
+    prepare_rotation(load(old).key, 0)
+    said = run("backup", "-o", tmp_path / "b", "-c", old, "--passphrase-file", words, code=2)
+    assert "is being changed" in str(said["error"])
+
+
+def test_a_backup_beside_a_running_agent_sees_its_newest_proof(tmp_path, old, words):
+    device = open_key(load(old).key).device
+    clock = FakeClock(boot=2)
+    with contextlib.closing(open_journal(load(old).journal_path, device, clock.boot_id).journal) as journal:
+        journal.append(captured(clock, 9))
+        make_sealer(clock).seal(journal)  # in the write-ahead log, the connection is open
+        said = run("backup", "-o", tmp_path / "b", "-c", old, "--passphrase-file", words)
+    assert said["head"] == 3
+
+
+def test_a_device_that_never_sampled_is_restored_without_a_journal(tmp_path, new, words):
+    (tmp_path / "fresh").mkdir()
+    config, device = joined_config(tmp_path / "fresh")
+    made = run("backup", "-o", tmp_path / "b", "-c", config, "--passphrase-file", words)
+    assert (made["log"], made["head"]) == (None, 0)
+    said = run("restore", tmp_path / "b", "-c", new, "--passphrase-file", words)
+    assert said["device"] == device
+    assert not load(new).journal_path.exists()
