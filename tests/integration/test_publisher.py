@@ -20,7 +20,7 @@ from agent.broker import parse_broker_url
 from agent.keeper import Keeper
 from agent.membership import Joined
 from agent.mqtt import Link
-from agent.publisher import SYNC_GRACE_S, Publisher
+from agent.publisher import OUTDATED_KEY, SYNC_GRACE_S, Publisher
 from agent.settings import JournalSettings, MqttSettings
 from agent.succession import SENTENCES
 from agent.window import ANSWER_S, RESEND_S
@@ -28,12 +28,13 @@ from proof import beacon
 from proof.beacon import Challenge
 from proof.claims import Gap, Predecessor
 from proof.joining import Membership
-from proof.keys import multibase_part
-from proof.receipt import Receipt
+from proof.keys import key_id, multibase_part
+from proof.receipt import NO_LOG, ProofVerdict, Receipt
 from tests.agent_parts import (
     DEVICE_ID,
     GATEWAY,
     NETWORK,
+    SIGNER,
     FakeClock,
     captured,
     make_sealer,
@@ -491,3 +492,20 @@ def test_a_thread_without_a_broker_keeps_going_round_and_says_why(rig, until):
     until(lambda: here.publisher.turns > turns + 3, what="more turns")
     assert here.publisher.alive
     assert threading.active_count() < 20
+
+
+@pytest.mark.mosquitto
+def test_a_key_the_network_has_replaced_is_told_and_only_this_devices_own(mosquitto, rig, gateway, until):
+    """Whoever signs with a rotated-out key makes the gateway say so on this device's topic."""
+    there, here = gateway(mosquitto).connect(), rig(mosquitto.url)
+    run(here, there, until)
+
+    def refuse(kid: str) -> None:
+        verdicts = (ProofVerdict(0, "bad_key", f"kid {kid}"),)
+        answer = Receipt(DEVICE_ID, NO_LOG, 0, None, 0, verdicts=verdicts)
+        there.send("receipt", there.sign(answer), retain=False)
+
+    refuse(key_id(STRANGER.public_key).hex())
+    refuse(key_id(SIGNER.public_key).hex())
+    until(lambda: here.news, what="the news")
+    assert here.news == [OUTDATED_KEY]
