@@ -9,7 +9,7 @@ INTEROP := .venv-interop/.installed
 FUZZ := .venv-fuzz/.installed
 SECONDS = 600
 # What tests start beside Python: a broker, a TPM and its tools, systemd-creds, a terminal. The name of a command or a package.
-TEST_PACKAGES := mosquitto swtpm tpm2-tools systemd tmux
+TEST_PACKAGES := mosquitto shellcheck swtpm tpm2-tools systemd tmux
 # Several tests wait at once; a process that has nothing left takes over what another still has to do.
 PARALLEL := -n auto --dist worksteal
 
@@ -17,13 +17,23 @@ PARALLEL := -n auto --dist worksteal
 .DELETE_ON_ERROR:
 # Two set-ups of one environment at once would damage it.
 .NOTPARALLEL:
-.PHONY: help demo test test-all fuzz check vectors vectors-check interop bench clean
+.PHONY: help demo install uninstall purge test test-all fuzz check vectors vectors-check interop bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(DEMO) ## a simulated node, a broker and a gateway on this machine (WORLD=path for another world)
 	@$(BIN)/fieldproof-sim demo $(if $(WORLD),--world "$(WORLD)")
+
+# These three are for root; what they do stands in systemd/README.md.
+install: ## the agent as a service on this machine; again is an upgrade (sudo make install)
+	@PYTHON="$(PYTHON)" systemd/install
+
+uninstall: ## remove it; keys, data and configuration stay
+	@systemd/uninstall
+
+purge: ## remove it with keys, data and configuration, after asking
+	@systemd/uninstall --purge
 
 test: $(DEV) ## the quick suite, under five minutes
 	@scripts/debian-packages $(TEST_PACKAGES)

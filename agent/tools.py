@@ -34,8 +34,10 @@ def run(
     environment: Mapping[str, str],
     data: bytes = b"",
     folder: Path | None = None,
+    as_root: bool = False,
 ) -> bytes:
-    """What `words` print when given `data`; raises `ToolFailed`, `FixKey` or `TryAgain`."""
+    """What `words` print when given `data`; raises `ToolFailed`, `FixKey` or `TryAgain`. `as_root` counts
+    where root acts as another user."""
     program = shutil.which(words[0])
     if program is None:
         raise FixKey(
@@ -48,6 +50,7 @@ def run(
             capture_output=True,
             timeout=DEADLINE_S,
             cwd=folder,
+            user=0 if as_root and os.getuid() == 0 else None,
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **environment},
         )
     except subprocess.TimeoutExpired:

@@ -77,4 +77,4 @@ class Credential:
     def _run(self, verb: str, *options: str, data: bytes) -> bytes:
         environment = {name: os.environ[name] for name in _PASSED if name in os.environ}
         words = ["systemd-creds", verb, f"--name={self.path.name}", *options, "-", "-"]
-        return tools.run(words, _PACKAGE, environment, data)
+        return tools.run(words, _PACKAGE, environment, data, as_root=True)

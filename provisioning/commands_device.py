@@ -16,6 +16,7 @@ from proof.joining import MAX_CLAIM_CHARS
 from proof.keys import device_id
 from provisioning import identity, joining
 from provisioning.asking import DEADLINE_S
+from provisioning.become import owning
 from provisioning.doorway import CONFIG, AsJson, Config, board_of, doorway, now_s, say
 from provisioning.enrolling import enrol
 
@@ -32,7 +33,8 @@ def init(
     with doorway(as_json):
         wrote = write_config and identity.write_example(config)
         settings = load_settings(config)
-        given, new = identity.give(settings, now_s(), board_of(context))
+        with owning(settings.state_dir):
+            given, new = identity.give(settings, now_s(), board_of(context))
         news = [f"A configuration was written to {config}; look at its instruments."] if wrote else []
         news.append("The key was made." if new else "The key was there already; nothing was changed.")
         say(as_json, {**asdict(given), "created": new}, news)
@@ -48,7 +50,9 @@ def join(
     """Join the network of CLAIM, or ask again for the membership. Makes the key where there is none."""
     with doorway(as_json):
         text = sys.stdin.buffer.read(MAX_CLAIM_CHARS + 1).decode(errors="replace") if claim == "-" else claim
-        done = enrol(load_settings(config), joining.read_claim(text), board_of(context), now_s, deadline_s)
+        settings = load_settings(config)
+        with owning(settings.state_dir):
+            done = enrol(settings, joining.read_claim(text), board_of(context), now_s, deadline_s)
         facts = {**asdict(done.identity), "created": done.key_made, **membership_facts(done.joined)}
         say(as_json, {**facts, "joined_now": done.joined_now}, done.news)
 
@@ -60,10 +64,11 @@ def show(context: typer.Context, config: Config = CONFIG, as_json: AsJson = Fals
         facts: dict[str, Any] = {"key": settings.key, "state_dir": str(settings.state_dir)}
         to_do = []
         try:
-            signer = open_key(settings.key, board_of(context))
-            facts = asdict(identity.describe(settings, signer))
-            joined = load(settings.membership_path, facts["device"], now_s())
-            facts |= membership_facts(joined)
+            with owning(settings.state_dir):
+                signer = open_key(settings.key, board_of(context))
+                facts = asdict(identity.describe(settings, signer))
+                joined = load(settings.membership_path, facts["device"], now_s())
+                facts |= membership_facts(joined)
         except AgentError as error:
             to_do.append(error.sentence)
         say(as_json, {**facts, "to_do": to_do} if as_json else facts, to_do)

@@ -13,6 +13,7 @@ from agent.membership import Joined
 from agent.settings import load as load_settings
 from provisioning import backup as backups
 from provisioning import joining, moving, resuming
+from provisioning.become import owning
 from provisioning.doorway import CONFIG, AsJson, Config, board_of, doorway, now_s, say
 
 PassphraseFile = Annotated[
@@ -30,7 +31,8 @@ def backup(
 ) -> None:
     """Write this device's identity to a file, encrypted: key, membership, configuration, place in its log."""
     with doorway(as_json):
-        made, joined = moving.collect(config, board_of(context), now_s())
+        with owning(load_settings(config).state_dir):
+            made, joined = moving.collect(config, board_of(context), now_s())
         if output.exists():
             raise FixConfig(f"{output} is already there and stays as it is: give another name.")
         passphrase = _passphrase(passphrase_file, new=True)
@@ -70,7 +72,9 @@ def restore(
 def resume(context: typer.Context, config: Config = CONFIG, as_json: AsJson = False) -> None:
     """Make this board the one that publishes, after another board or an older card took its place."""
     with doorway(as_json):
-        device, resumed = resuming.resume(load_settings(config), board_of(context))
+        settings = load_settings(config)
+        with owning(settings.state_dir):
+            device, resumed = resuming.resume(settings, board_of(context))
         news = resuming.RESUMED if resumed else resuming.NOTHING
         say(as_json, {"device": device, "resumed": resumed}, [news])
 

@@ -10,6 +10,7 @@ from agent.clock import SystemClock
 from agent.rotation import KeptKeys
 from agent.settings import load as load_settings
 from provisioning import rotating
+from provisioning.become import owning
 from provisioning.doorway import CONFIG, AsJson, Config, board_of, doorway, say
 
 
@@ -18,7 +19,8 @@ def rotate(context: typer.Context, config: Config = CONFIG, as_json: AsJson = Fa
     with doorway(as_json):
         settings, clock = load_settings(config), SystemClock()
         keys = KeptKeys(settings.key, clock, board_of(context))
-        done, by_agent = rotating.rotate(settings, keys, clock)
+        with owning(settings.state_dir):
+            done, by_agent = rotating.rotate(settings, keys, clock)
         news = [
             f"The key was changed. From proof {done.seq} on this device signs with {done.new_key}.",
             f"{'The running agent delivers' if by_agent else 'Start the agent, which delivers'} that proof.",

@@ -45,7 +45,7 @@ class Case:
 
 
 def command(config: Path, board: Board, as_json: bool) -> int:
-    """Examine, print, and say the exit code. Root becomes the service's user first."""
+    """Examine, print, and say the exit code. Root acts as the service's user."""
     with contextlib.suppress(AgentError, OSError):  # their lines will say it
         unit = machine.service(Machine()).value or {}
         become.owner_of(load(config).state_dir, unit.get("SupplementaryGroups", "").split())

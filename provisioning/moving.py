@@ -30,6 +30,7 @@ from agent.succession import RESTORED
 from proof.claims import LOG_BYTES, Predecessor
 from provisioning import wholefile
 from provisioning.backup import MAX_BYTES, Backup, Head
+from provisioning.become import owning
 
 _FILE_MODE = 0o600
 _WHENEVER = 0  # whether it has expired is for the agent to say, when it starts
@@ -90,19 +91,21 @@ def restore(backup: Backup, config: Path, board: Board, now_s: int) -> Restored:
     except OSError as error:
         raise FixConfig(f"state_dir: {settings.state_dir} cannot be made: {error.strerror}.") from None
     with alone(settings.state_dir):
-        has_journal = _journal_is_here(backup, settings)
-        again = there & _key_is_here(backup, settings, board) & (has_journal or backup.head is None)
-        if settings.membership_path.exists():
-            joined = membership.load(settings.membership_path, backup.device, _WHENEVER)
-        else:
-            again = False
+        with owning(settings.state_dir):
+            has_journal = _journal_is_here(backup, settings)
+            again = there & _key_is_here(backup, settings, board) & (has_journal or backup.head is None)
+            if settings.membership_path.exists():
+                joined = membership.load(settings.membership_path, backup.device, _WHENEVER)
+            else:
+                again = False
         if not there:
             wholefile.write_new(config, backup.config.encode())
-        import_seeds(settings.key, backup.seeds, now_s, board)
-        if not has_journal and backup.head is not None:
-            _make_journal(backup.device, backup.head, settings)
-        if not settings.membership_path.exists():
-            wholefile.write_new(settings.membership_path, backup.membership, _FILE_MODE)
+        with owning(settings.state_dir):
+            import_seeds(settings.key, backup.seeds, now_s, board)
+            if not has_journal and backup.head is not None:
+                _make_journal(backup.device, backup.head, settings)
+            if not settings.membership_path.exists():
+                wholefile.write_new(settings.membership_path, backup.membership, _FILE_MODE)
     return Restored(joined, settings, not there, again)
 
 

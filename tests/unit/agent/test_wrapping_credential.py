@@ -87,8 +87,8 @@ def test_no_systemd_is_named_with_the_package(uri, monkeypatch, tmp_path):
 def test_what_is_secret_goes_through_pipes_alone(uri, tmp_path, monkeypatch):
     real, said, secrets = tools.run, [], []
 
-    def run(words, package, environment, data=b"", folder=None):
-        found = real(words, package, environment, data, folder)
+    def run(words, package, environment, data=b"", folder=None, as_root=False):
+        found = real(words, package, environment, data, folder, as_root)
         said.extend([*words, *environment.values()])
         secrets.append(data if words[1] == "encrypt" else found)
         return found

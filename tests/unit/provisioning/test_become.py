@@ -1,10 +1,12 @@
-"""Root sees what the service sees: in a process of its own, because there is no way back."""
+"""Root acts as the service's user: in processes of their own, because users belong to a whole process."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,7 @@ def test_root_becomes_the_owner_with_the_groups_of_the_service(tmp_path):
 
     os.chown(tmp_path, 12345, 23456)
     became, *ids, first, second = told(tmp_path)
-    assert (became, ids) == ("True", ["12345", "12345"])
+    assert (became, ids) == ("True", ["0", "12345"])
     assert {int(first), int(second)} == {23456, grp.getgrnam("tty").gr_gid}
 
 
@@ -42,3 +44,47 @@ def test_who_owns_the_folder_or_finds_none_stays_who_he_is(tmp_path):
     assert told(tmp_path)[:3] == ["False", *me]
     assert told(tmp_path / "none")[:3] == ["False", *me]
     assert become.owner_of(tmp_path) is False
+
+
+OWNER = 12345
+COMMANDS = """
+import json, os, sys
+from typer.testing import CliRunner
+from agent.keystore import open_key
+from provisioning.cli import app
+os.chdir("/")
+for command in ("init", "init", "show"):
+    done = CliRunner().invoke(app, [command, "--config", sys.argv[1], "--json"])
+    assert os.geteuid() == 0 and os.getgroups() == groups, "root again"
+    print(json.dumps([done.exit_code, done.output]))
+os.setuid(OWNER)
+print(json.dumps([0, open_key(sys.argv[2]).device]))
+"""
+
+
+@root_only
+def test_what_root_makes_belongs_to_the_owner_of_the_state_folder_who_can_use_it(public_folder):
+    config, state = public_folder / "agent.toml", public_folder / "state"
+    state.mkdir(mode=0o700)
+    os.chown(state, OWNER, OWNER)
+    key = f"sim:{state}/device.key"
+    bme = 'name = "a"\ndriver = "bme280"\nbus = "i2c:1"\n'
+    config.write_text(f'state_dir = "{state}"\nkey = "{key}"\n[[instrument]]\n{bme}')
+    code = f"import os; OWNER = {OWNER}; groups = os.getgroups()\n{COMMANDS}"
+    command = [sys.executable, "-c", code, str(config), key]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+    assert ran.returncode == 0, ran.stderr
+    (first, made), (again, known), (_, shown), (_, device) = map(json.loads, ran.stdout.splitlines())
+    assert (first, again) == (0, 0), made + known
+    assert json.loads(made)["created"], made
+    assert not json.loads(known)["created"], known
+    assert json.loads(shown)["device"] == device, shown
+    assert {path.stat().st_uid for path in state.iterdir()} == {OWNER}
+
+
+@pytest.fixture
+def public_folder():
+    """pytest's own folders are open to the user who runs it only."""
+    with tempfile.TemporaryDirectory(prefix="fieldproof-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)

@@ -16,6 +16,8 @@ COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-def
 ARGUMENTS = {
     "join": ["fp1.nonsense"],
     "setup": ["--claim", "fp1.nonsense"],
+    "backup": ["-o", "/none/out", "--passphrase-file", "/none/passphrase"],
+    "restore": ["/none/backup", "--passphrase-file", "/none/passphrase"],
     "calibrator-key": ["sim:not-absolute"],
     "calibrate": [
         "--instrument", "a", "--quantity", "b", "--reference", "none.csv", "--reference-name", "r",
