@@ -24,18 +24,22 @@ from agent.publisher import OUTDATED_KEY, SYNC_GRACE_S, Publisher
 from agent.settings import JournalSettings, MqttSettings
 from agent.succession import SENTENCES
 from agent.window import ANSWER_S, RESEND_S
-from proof import beacon
+from proof import beacon, rotation
 from proof.beacon import Challenge
 from proof.claims import Gap, Predecessor
 from proof.joining import Membership
 from proof.keys import key_id, multibase_part
+from proof.reasons import Refused
 from proof.receipt import NO_LOG, ProofVerdict, Receipt
+from proof.rotation import DeviceKey
+from proof.sealing import Proof
 from tests.agent_parts import (
     DEVICE_ID,
     GATEWAY,
     NETWORK,
     SIGNER,
     FakeClock,
+    MemoryKeys,
     captured,
     make_sealer,
     make_signer,
@@ -509,3 +513,46 @@ def test_a_key_the_network_has_replaced_is_told_and_only_this_devices_own(mosqui
     refuse(key_id(SIGNER.public_key).hex())
     until(lambda: here.news, what="the news")
     assert here.news == [OUTDATED_KEY]
+
+
+class StrictGateway(SmallGateway):
+    """Takes what the key in force has signed. The first message that carries a rotation is lost."""
+
+    key, lost, refused = DeviceKey(SIGNER.public_key), False, 0
+
+    def takes(self, proof: Proof) -> bool:
+        turn = rotation.of_proof(proof.claims)
+        if turn and not self.lost:
+            self.lost = True
+            return False
+        try:
+            key = rotation.succeed(turn, self.key) if turn else self.key
+            proof.signed.require_signature([key.public_key])
+        except Refused:
+            self.refused += 1
+            return False
+        self.key = key
+        return True
+
+
+@pytest.mark.mosquitto
+def test_what_a_key_not_known_yet_has_signed_comes_again_after_the_lost_rotation(mosquitto, rig, until):
+    here, keys = rig(mosquitto.url), MemoryKeys()
+    there = StrictGateway(mosquitto.port, NETWORK, DEVICE_ID, GATEWAY)
+    there.connect()
+    try:
+        here.sample()
+        run(here, there, until)
+        until(lambda: here.receipted() == 1, 30, "the first receipt")
+        assert here.keeper.rotate(keys).seq == 2
+        here.sample(2)
+        until(lambda: there.refused >= 2, 30, "two proofs by a key nobody knows")
+        assert here.receipted() == 1
+        here.advance(RESEND_S)
+        until(lambda: here.receipted() == 4, 30, "everything, when it came again")
+        assert here.keeper.settle_rotation(keys)
+        assert there.key.public_key == keys.current().public_key
+        here.sample()
+        until(lambda: here.receipted() == 5, 30, "what follows")
+    finally:
+        there.disconnect()

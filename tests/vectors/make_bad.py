@@ -248,6 +248,8 @@ def rotations() -> Iterator[Vector]:
 
     outer = cose.parse(turn(2), Typ.ROTATION)
     inner = cose.parse(outer.payload, Typ.NEW_KEY)
+    by_another = cose.sign(Typ.NEW_KEY, inner.claims, inner.payload, STRANGER)
+    forged = cose.sign(Typ.ROTATION, outer.claims, by_another, DEVICE)
     other_device = SeedSigner(bytes(range(32)), "sim", STRANGER_ID)
     wrong = (
         ("by_a_thief_of_the_key", "to a key nobody committed to", turn(2, new=STRANGER), STRANGER),
@@ -257,6 +259,7 @@ def rotations() -> Iterator[Vector]:
         ("of_another_device", "names another device", turn(2, old=other_device), NEXT_KEY),
         ("inner_flipped", "one bit of the new key's signature", flipped(turn(2), inner.signature), NEXT_KEY),
         ("outer_flipped", "one bit of the old key's signature", flipped(turn(2), outer.signature), NEXT_KEY),
+        ("inner_by_another_key", "the new key is named and has not signed", forged, NEXT_KEY),
         ("inner_alone", "what the new key signed, and no more", outer.payload, NEXT_KEY),
         ("empty", "no object at all", b"", NEXT_KEY),
     )

@@ -216,7 +216,9 @@ def test_a_settled_rotation_survives_a_damaged_and_a_lost_journal(device):
     device.rotate()
     device.receipt(device.newest())
     device.settle()
+    known = rotation.place(device.journal)
     device.restart(condemned=True)
+    assert rotation.place(device.journal) == known
     assert not carrying(device.seal())
     device.journal.close()
     for path in device.folder.glob("journal.db*"):

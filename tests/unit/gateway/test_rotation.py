@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from gateway import ledger
 from gateway.ledger import MAX_EVIDENCE
 from gateway.service import Inbound
 from proof import bundle, joining, rotation, wire
@@ -243,6 +244,33 @@ def test_a_device_that_lost_its_head_to_a_thief_rotates_in_a_new_log(gateway):
     assert head(gateway, device) == (b"log-0002", 2)
     assert not suspended(gateway)
     assert [turn.log for turn in examined(gateway, device).turns] == [b"log-0002"]
+
+
+def test_a_key_rotated_out_raises_no_alarm_of_a_second_board(gateway):
+    """In a log that is closed (§4.7): its thief could write one for every beacon."""
+    device = gateway.member()
+    gateway.send(device, device.seal())
+    device.start_log(b"log-0002", device.log)
+    gateway.send(device, device.rotate())
+    gateway.now_s += 60
+    beacon = object_hash(gateway.service.beacon().payload)
+    late = device.other(device.key(0), log=b"log-0001", seq=5, prev=bytes(32), freshness=(beacon,))
+    gateway.send(device, late)
+    assert gateway.register.evidence(device.id) == [("rolled_back", late)]
+
+
+def test_a_held_rotation_is_the_last_to_go_when_too_much_is_held(gateway, monkeypatch):
+    monkeypatch.setattr(ledger, "MAX_HELD", 3)
+    device = gateway.member()
+    one, two, three, four, turn, six = *(device.seal() for _ in range(4)), device.rotate(), device.seal()
+    gateway.send(device, two, three, four, turn, six)
+    assert gateway.register.has_key(device.id, device.key(1).public_key)
+    gateway.send(device, one)
+    assert head(gateway, device) == (device.log, 3)
+    gateway.send(device, four)
+    assert head(gateway, device) == (device.log, 5)
+    gateway.send(device, six)
+    assert head(gateway, device) == (device.log, 6)
 
 
 @pytest.mark.parametrize("arrived", [True, False])

@@ -79,6 +79,14 @@ def test_what_is_not_a_whole_rotation_is_a_bad_one(data):
     assert refused.value.verdict.reason is Reason.BAD_ROTATION
 
 
+def test_the_new_key_itself_must_have_signed():
+    """Its public key alone, which may be known, is not enough."""
+    inner = cose.sign(Typ.NEW_KEY, CLAIMS, cbor.encode(PAYLOAD), STRANGER)
+    forged = rotation.parse(cose.sign(Typ.ROTATION, CLAIMS, inner, DEVICE))
+    with pytest.raises(Refused, match="not signed by the new key"):
+        rotation.succeed(forged, FIRST_KEY)
+
+
 def test_a_verifier_that_was_not_told_the_commitment_goes_by_the_signatures():
     untold = DeviceKey(DEVICE.public_key)
     assert rotation.succeed(rotation.parse(turn(2, new=STRANGER)), untold).public_key == STRANGER.public_key
