@@ -88,6 +88,8 @@ def sentences(finding: Finding) -> Iterator[str]:
         )
     missing = [f"seq {gap.first_seq} to {gap.last_seq} ({gap.reason})" for gap in finding.gaps]
     yield f"Proofs the device declared lost: {', '.join(missing) or 'none'}."
+    for named in finding.elsewhere:
+        yield f"A log ({named.reason}) follows log {named.log.hex()}, which is not in this bundle there."
     yield f"Samples the device declared lost: {finding.lost or 'none'}."
     flagged = [f"{code} {count}" for code, count in finding.flags]
     yield f"Readings flagged: {', '.join(flagged) or 'none'}."

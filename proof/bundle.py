@@ -19,7 +19,7 @@ from proof import beacon, calibration, cbor, chain, cose, joining, receipt, rota
 from proof.beacon import Beacon
 from proof.calibration import SignedCertificate
 from proof.chain import Head
-from proof.claims import Gap
+from proof.claims import Gap, Predecessor
 from proof.cose import Typ
 from proof.descriptor import InstrumentDescriptor
 from proof.fields import Fields
@@ -47,7 +47,8 @@ class Turn:
 class Finding:
     """What a bundle shows. `signed_after_s` and `signed_before_s` are None where nothing bounds the time;
     `certificates` are (instrument, certificate) for those that the last descriptor names; `turns` lead from
-    the device's first key to that of the last proof."""
+    the device's first key to that of the last proof. `elsewhere` are logs that a later one names as the one
+    before it and that are not in the bundle there: another board's, or another card's."""
 
     device: str
     network: str
@@ -66,6 +67,7 @@ class Finding:
     flags: tuple[tuple[str, int], ...]
     certificates: tuple[tuple[str, SignedCertificate], ...] = ()
     turns: tuple[Turn, ...] = ()
+    elsewhere: tuple[Predecessor, ...] = ()
 
 
 def write(device: str, network: str, objects: Iterable[bytes]) -> Iterator[bytes]:
@@ -176,6 +178,8 @@ class _Examiner:
             gaps.setdefault(proof.claims.log, []).extend(proof.claims.gaps)
         for number, (before, proof) in zip(self._numbers[1:], pairwise(self._proofs), strict=True):
             log, claims = before.claims.log, proof.claims
+            if _leads_elsewhere(before, proof):
+                continue
             head = Head(log, before.claims.seq, before.hash)
             verdict = chain.place(claims, proof.hash, head, before.claims.bootcount, None, gaps[log])
             if verdict.reason is not Reason.ACCEPTED:
@@ -220,7 +224,20 @@ class _Examiner:
             turns=tuple(
                 Turn(turn.log, turn.seq, turn.public_key, covered >= before) for before, turn in self._turns
             ),
+            elsewhere=tuple(
+                after.claims.prev
+                for before, after in pairwise(self._proofs)
+                if isinstance(after.claims.prev, Predecessor) and _leads_elsewhere(before, after)
+            ),
             certificates=tuple(
                 (i.name, signed) for i in instruments for signed in calibration.named(i, self._certificates)
             ),
         )
+
+
+def _leads_elsewhere(before: Proof, proof: Proof) -> bool:
+    """Whether `proof` begins a log that does not follow the one before it in the bundle (§11.2)."""
+    log, prev = before.claims.log, proof.claims.prev
+    if proof.claims.log == log or not isinstance(prev, Predecessor):
+        return False
+    return prev.log != log or prev.reason == chain.SUPERSEDED

@@ -91,6 +91,17 @@ def test_a_new_log_that_names_the_one_before_continues_the_bundle():
     assert examine(JOINED, FIRST, SECOND, new, receipt_for(new, 1, log=bytes(8))).receipted_seq == 1
 
 
+@pytest.mark.parametrize(
+    ("named", "reason"), [(b"\7" * 8, "resumed"), (b"\7" * 8, "superseded"), (LOG, "superseded")]
+)
+def test_a_log_that_follows_what_is_not_here_is_told(named, reason):
+    """A board that was superseded, or resumed: what lies between is another board's."""
+    prev = Predecessor(named, bytes(32), reason)
+    new = proof(log=bytes(8), prev=prev)
+    finding = examine(JOINED, FIRST, SECOND, new, following(new))
+    assert (finding.proofs, finding.elsewhere) == (4, (prev,))
+
+
 WRONG = {
     "no membership": ((FIRST,), 1, Reason.MALFORMED),
     "a beacon before the membership": ((BEACON_BYTES, JOINED, FIRST), 1, Reason.MALFORMED),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import pty
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -205,3 +208,28 @@ def test_a_device_that_never_sampled_is_restored_without_a_journal(tmp_path, new
     said = run("restore", tmp_path / "b", "-c", new, "--passphrase-file", words)
     assert said["device"] == device
     assert not load(new).journal_path.exists()
+
+
+def at_a_terminal(answers: list[str], *arguments: object) -> tuple[int, str]:
+    """(exit code, what the terminal showed): each answer is typed when it is asked for."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "provisioning.cli", *map(str, arguments)])
+    shown = b""
+    # Linux says EIO when the other side has closed.
+    with os.fdopen(terminal, "r+b", buffering=0) as screen, contextlib.suppress(OSError):
+        while piece := screen.read(4096):
+            shown += piece
+            if shown.endswith(b": ") and answers:  # the space comes when the echo is off
+                screen.write(answers.pop(0).encode() + b"\n")
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+
+
+def test_at_a_terminal_the_passphrase_is_asked_for_twice_and_never_shown(tmp_path, old, new):
+    file = tmp_path / "typed.backup"
+    code, shown = at_a_terminal([PASSPHRASE, PASSPHRASE], "backup", "-o", file, "-c", old)
+    assert (code, file.exists(), PASSPHRASE in shown) == (0, True, False), shown
+    assert shown.count("assphrase:") + shown.count("confirmation:") == 2
+    code, shown = at_a_terminal([PASSPHRASE], "restore", file, "-c", new)
+    assert (code, PASSPHRASE in shown) == (0, False), shown
+    assert "This board is that device now." in shown
