@@ -34,6 +34,7 @@ from proof.verify import DeviceRecord
 
 MAX_HELD, MAX_EVIDENCE = 256, 64
 _CACHED = 4096
+_LAST_SEQ = 2**63 - 1  # §3.2; SQLite counts no further
 _ADD_EVIDENCE = (
     "INSERT OR IGNORE INTO evidence (device, log, seq, hash, code, weight, received_s, data) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -161,6 +162,8 @@ class Ledger:
         return found[0] if found else None
 
     def held(self, device: str, log: bytes, seq: int) -> tuple[bytes, float] | None:
+        if seq > _LAST_SEQ:
+            return None
         row = self._row(device)
         sql = "SELECT data, received_s FROM proof WHERE device = ? AND log = ? AND seq = ? AND state = 'held'"
         found = self._store.row(sql, (row.id, log, seq)) if row else None

@@ -11,7 +11,7 @@ from gateway import ledger
 from gateway.errors import TryAgain
 from gateway.service import Inbound
 from proof import wire
-from proof.claims import Predecessor
+from proof.claims import Gap, Predecessor
 from proof.cose import object_hash
 from proof.reasons import Reason
 from proof.receipt import MAX_VERDICTS
@@ -459,3 +459,13 @@ def test_a_receipt_is_the_same_bytes_after_a_restart(gateway):
     first = gateway.send(device, proof)
     gateway.restart()
     assert gateway.send(device, proof) == first
+
+
+def test_nothing_follows_the_last_number_there_is_and_that_stops_nobody(gateway):
+    device = gateway.member()
+    gateway.send(device, device.seal())
+    last = 2**63 - 1
+    gap = Gap(2, last - 1, bytes(32), bytes(32), "store full")
+    receipt = receipt_in(gateway.send(device, device.other(seq=last, prev=bytes(32), gaps=(gap,))), device)
+    assert receipt.head_seq == last
+    assert gateway.service.counts["defect"] == 0
