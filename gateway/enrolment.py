@@ -88,7 +88,7 @@ def enrol(
         return Refusal(Verdict(Reason.REVOKED), device)
     if known is not None:
         return Admission(enrolment, request, known, "", new=False)
-    if enrolment.descriptor.simulated and network.kind == "live":
+    if enrolment.descriptor.for_tests_only and network.kind == "live":
         return Refusal(Verdict(Reason.SIMULATED_ON_LIVE), device)
     claim = members.claim(enrolment.claim_id)
     if claim is None:

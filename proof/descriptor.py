@@ -65,6 +65,11 @@ class Descriptor:
             6: [_instrument_map(instrument) for instrument in self.instruments],
         }
 
+    @property
+    def for_tests_only(self) -> bool:
+        """Whether a live network refuses it (§4.5): it is simulated, or its key lies open."""
+        return self.simulated or self.key_class == "sim"
+
     def hash(self) -> bytes:
         return hashlib.sha256(cbor.encode(self.to_map())).digest()
 

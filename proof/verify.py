@@ -124,7 +124,7 @@ def decide(proof: Proof, record: DeviceRecord, key: DeviceKey, known: Known) -> 
     if claims.network != known.network:
         return Verdict(Reason.WRONG_NETWORK, f"sealed for {claims.network!r}")
     descriptor = claims.descriptor
-    if descriptor is not None and descriptor.simulated and known.kind == "live":
+    if descriptor is not None and descriptor.for_tests_only and known.kind == "live":
         return Verdict(Reason.SIMULATED_ON_LIVE)
     # §4.6, §4.7 Already known, then the chain. Evidence of equivocation outranks a suspension.
     known_hash = known.hash_at(claims.device, claims.log, claims.seq)

@@ -77,7 +77,7 @@ def require_good_for(claim: JoinClaim, now_s: float, before: Membership | None) 
 
 def request(claim: JoinClaim, descriptor: Descriptor, signer: Signer, next_key: bytes, now_s: int) -> Request:
     """The enrolment of `signer`; `next_key` is the public key of a later rotation. Raises `ClaimRefused`."""
-    if descriptor.simulated and claim.kind == "live":
+    if descriptor.for_tests_only and claim.kind == "live":
         raise ClaimRefused(
             f"{claim.network} is a live network. {_sentence(Verdict(Reason.SIMULATED_ON_LIVE))}"
         )

@@ -29,7 +29,7 @@ GATEWAY = SeedSigner(bytes(range(32)), "file")
 def descriptor(simulated: bool = True, serial: str = "T1") -> Descriptor:
     quantity = QuantityDescriptor("temperature", "Cel", 0.01, 0.5)
     thermometer = InstrumentDescriptor("t", "bme280", "i2c:1", "0x76", "BME280", serial, "trim", (quantity,))
-    return Descriptor("fieldproof", "0.1", "sim", simulated, "test", (thermometer,))
+    return Descriptor("fieldproof", "0.1", "sim" if simulated else "file", simulated, "test", (thermometer,))
 
 
 def readings(count: int = 1, start_s: int = NOW_S) -> tuple[Reading, ...]:

@@ -91,6 +91,10 @@ def test_a_simulated_device_cannot_join_a_live_network(tmp_path):
     gateway = Gateway(tmp_path, "live")
     device, claim = Device(), gateway.claim()
     assert refusal(gateway.enrol(device, claim), device)[0] == "simulated_on_live"
+    silent = replace(descriptor(simulated=False), key_class="sim")  # that key lies open
+    request = joining.sign_enrolment(claim, silent, bytes(32), device.signer, int(gateway.now_s))
+    answers = gateway.service.take([Inbound(wire.topic(NETWORK, device.id, "enrol"), request)])
+    assert refusal(answers, device)[0] == "simulated_on_live"
     (message,) = gateway.enrol(device, claim, simulated=False)
     assert message.topic.endswith("/membership")
     gateway.close()

@@ -87,8 +87,9 @@ def test_a_proof_for_another_network_is_refused():
 
 
 def test_a_simulated_device_is_refused_on_a_live_network_and_only_there():
-    real = replace(DESCRIPTOR, simulated=False)
-    assert reason(proof(), World(kind="live")) is Reason.SIMULATED_ON_LIVE
+    real = replace(DESCRIPTOR, simulated=False, key_class="file")
+    for pretended in (DESCRIPTOR, replace(real, key_class="sim"), replace(real, simulated=True)):
+        assert reason(proof(descriptor=pretended), World(kind="live")) is Reason.SIMULATED_ON_LIVE
     assert reason(proof(descriptor=real), World(kind="live")) is Reason.ACCEPTED
 
 
