@@ -180,4 +180,9 @@ class Service:
         if verdict.reason in (Reason.ACCEPTED, Reason.DUPLICATE, Reason.HELD):
             return
         if self._log_throttle.allows(verdict.reason.value, now_s):
-            _log.warning("refused", reason=verdict.reason.value, detail=verdict.detail, device=device[:128])
+            _log.warning("refused", reason=verdict.reason.value, detail=verdict.detail, device=_shown(device))
+
+
+def _shown(name: str) -> str:
+    """A topic as it may stand in a log that a terminal shows: whoever may publish chose its letters."""
+    return "".join(char if char.isprintable() else "?" for char in name[:128])

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from importlib import resources
 
@@ -19,6 +20,7 @@ MAX_MESSAGE_BYTES = MAX_BYTES
 DEVICE_WRITES, DEVICE_READS = ("proof", "enrol", "status"), ("receipt", "challenge", "membership")  # §7.4
 CONTENT_TYPE = 'application/cose; cose-type="cose-sign1"'
 _COSE, _ZLIB = 0xD2, 0x78
+_MULTIBASE = re.compile(r"z6Mk[1-9A-HJ-NP-Za-km-z]{44}")
 _DICTIONARY = resources.files("proof").joinpath("dictionary.bin").read_bytes()
 
 
@@ -63,6 +65,6 @@ def beacon_topic(network: str) -> str:
 def parse_topic(name: str) -> tuple[str, str, str] | None:
     """(network, device id, leaf) of a device's topic, else None."""
     match name.split("/"):
-        case ["fieldproof", "1", network, part, leaf] if part.startswith("z6Mk"):
+        case ["fieldproof", "1", network, part, leaf] if _MULTIBASE.fullmatch(part):
             return network, f"did:key:{part}", leaf
     return None

@@ -416,6 +416,14 @@ def test_a_foreign_topic_is_counted_and_dropped(gateway, topic):
     assert gateway.service.counts["malformed"] == 1
 
 
+def test_a_topic_cannot_draw_on_the_terminal_that_shows_the_log(gateway, capsys):
+    for part in ("z6Mk\u202e", "z6Mk\x1b[2J\nlevel=info", "z6Mk" + 44 * "\u202e"):
+        gateway.service.take([Inbound(f"fieldproof/1/{NETWORK}/{part}/proof", b"x")])
+    said = capsys.readouterr().out
+    assert gateway.service.counts["malformed"] == 3
+    assert not any(sign in said for sign in ("\u202e", "\x1b[2J", "\nlevel=info"))
+
+
 def test_a_failing_commit_lets_no_receipt_out(gateway, monkeypatch):
     device = gateway.member()
     proof = device.seal()
