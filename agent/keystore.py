@@ -127,7 +127,7 @@ def _split(uri: str) -> tuple[str, Path, dict[str, str]]:
         raise FixConfig(f"key: {uri[:200]!r} has no scheme of this version; there are {known}.")
     place, mark, query = rest.partition("?")
     path = Path(place)
-    if not path.is_absolute() or path.name in ("", "..") or "\0" in place:
+    if not path.is_absolute() or path.name in ("", "..") or not place.isprintable():
         raise FixConfig(f"key: {uri[:200]!r} must name a file by its absolute path, like {scheme}:/PATH.")
     pairs = [pair.partition("=") for pair in query.split("&")] if mark else []
     given = {name: value for name, _, value in pairs}

@@ -88,7 +88,8 @@ def test_a_parameter_that_means_nothing_is_refused(uri):
 
 
 @pytest.mark.parametrize(
-    "uri", ["file:", "file:device.key", "sim:../x", "file:/", "file:/a\0b", "tpm2:0x81000001"]
+    "uri",
+    ["file:", "file:device.key", "sim:../x", "file:/", "file:/a\0b", "file:/a\nUser=root", "tpm2:0x81000001"],
 )
 def test_a_key_has_an_absolute_path(uri):
     with pytest.raises(FixConfig, match="absolute path"):
