@@ -3,7 +3,8 @@
 - On disk: JSON {v, broker_url, broker_ca, gateway_keys, membership}; what is binary in base64.
 - `gateway_keys` are those of the claim the owner typed in: they, not the file, decide whether the
   membership's signature is good. Loading verifies it again every time (§8.3).
-- Written whole or not at all: temporary file, fsync, rename, fsync of the folder; mode 0600.
+- Written whole or not at all: temporary file, fsync, rename, fsync of the folder; mode 0600. A file that
+  others may write is refused: with it they could put their own gateway in the place of the claim's.
 - Nothing valid there: `JoinFirst`. Damaged or another device's: `FixMembership`. Nothing is replaced.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,8 @@ def save(path: Path, joined: Joined) -> None:
     temporary = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        temporary.unlink(missing_ok=True)  # an interrupted one's, or made by somebody else to keep it open
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(temporary, flags, 0o600), "wb") as file:  # noqa: PTH123 - of a descriptor
             file.write(json.dumps(record, indent=1).encode() + b"\n")
             file.flush()
@@ -74,6 +77,7 @@ def load(path: Path, device: str, now_s: int) -> Joined:
     """The membership of `device`, verified; raises `JoinFirst` or `FixMembership`."""
     try:
         with path.open("rb") as file:
+            status = os.fstat(file.fileno())
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise JoinFirst(
@@ -84,6 +88,11 @@ def load(path: Path, device: str, now_s: int) -> Joined:
         raise FixMembership(
             f"The membership {path} cannot be read: {error.strerror}. Run this as its owner."
         ) from None
+    if status.st_mode & 0o022:
+        raise FixMembership(
+            f"Others may write the membership {path} (mode {stat.S_IMODE(status.st_mode):04o}) and so choose "
+            f"whom this device trusts. Run `chmod 0600 {path}`, then `fieldproof-provision join CLAIM` again."
+        )
     return verified(path, data, device, now_s)
 
 

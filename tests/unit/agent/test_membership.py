@@ -121,3 +121,21 @@ def test_an_error_while_saving_leaves_the_old_one_whole(path, monkeypatch, call)
         with pytest.raises(FixMembership, match=r"cannot be written to .*: No space left"):
             save(path, joined(network="other"))
     assert load(path, DEVICE, 1500) == joined()
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_file_that_others_may_write_is_refused(path, mode):
+    save(path, joined())
+    path.chmod(mode)
+    with pytest.raises(FixMembership, match=f"Others may write .*mode {mode:04o}.*chmod 0600"):
+        load(path, DEVICE, 1500)
+
+
+def test_a_temporary_file_that_somebody_keeps_open_does_not_become_the_membership(path):
+    path.parent.mkdir()
+    temporary = path.with_name(".membership.json.new")
+    with temporary.open("wb") as kept_open:
+        temporary.chmod(0o666)
+        save(path, joined())
+        kept_open.write(b"mine")
+    assert load(path, DEVICE, 1500) == joined()
