@@ -19,6 +19,7 @@ import fcntl
 import os
 import pickle
 import signal
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +58,8 @@ class AgentRuns(HardStop):
 
 @contextmanager
 def alone(state_dir: Path) -> Iterator[None]:
-    """The state folder for this process only; raises `AgentRuns` while another agent runs in it."""
+    """The state folder for this process only; raises `AgentRuns` while another agent runs in it, `HardStop`
+    where other users could put a journal, a membership or a socket of their own there."""
     try:
         folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -66,6 +68,11 @@ def alone(state_dir: Path) -> Iterator[None]:
             "Run `fieldproof-provision init`, as the user the agent runs as."
         ) from None
     try:
+        if (mode := os.fstat(folder).st_mode) & 0o002:  # a group may be its owner's alone
+            raise HardStop(
+                f"Everybody may write to the state folder {state_dir} (mode {stat.S_IMODE(mode):04o}), where "
+                f"journal and membership lie. Run `chmod 0700 {state_dir}`, and look at what is in it."
+            )
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

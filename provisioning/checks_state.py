@@ -74,6 +74,9 @@ def state_folder(settings: Settings) -> Finding:
         return Finding(FAIL, f"{said}: {this} may not write there.", f"Run this as {owner}.")
     if status.st_uid != os.geteuid():
         return Finding(WARN, f"{said}, and this runs as {this}.", f"Run this as {owner}.", folder)
+    if status.st_mode & 0o002:
+        to_do = f"chmod 0700 {folder}, and look at what is in it."
+        return Finding(FAIL, f"{said}: everybody may write there.", to_do)
     if status.st_mode & 0o077:
         return Finding(WARN, f"{said}: others may look in.", f"chmod 0700 {folder}", folder)
     return Finding(PASS, f"{said}.", "", folder)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from agent import daemon
+from agent.errors import HardStop
 from agent.membership import Joined, save
 from proof import joining
 from proof.joining import Membership
@@ -86,6 +87,14 @@ def test_a_state_folder_others_may_look_into_is_a_warning_and_stops_nothing(pati
     folder, key = lines_of(patient, "state folder", "key")
     assert (folder.verdict, key.verdict) == (WARN, PASS)
     assert folder.to_do == f"chmod 0700 {patient.folder}"
+
+
+def test_a_state_folder_everybody_may_write_in_fails_and_lets_no_agent_start(patient):
+    patient.folder.chmod(0o1777)
+    (folder,) = lines_of(patient, "state folder")
+    assert (folder.verdict, "everybody may write there" in folder.found) == (FAIL, True)
+    with pytest.raises(HardStop, match=r"Everybody may write .*chmod 0700"), daemon.alone(patient.folder):
+        pytest.fail("an agent would start here")
 
 
 def test_a_state_folder_this_user_may_not_write_in_fails(patient, monkeypatch):
