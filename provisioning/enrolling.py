@@ -40,7 +40,7 @@ def enrol(
 ) -> Enrolled:
     """Raises `AgentError`."""
     before = _before(settings, board, now_s())
-    joining.require_good_for(claim, now_s(), before.membership if before else None)
+    joining.require_good_for(claim, now_s(), before.membership.network if before else None)
     broker = broker_of(settings.mqtt, claim.broker_url, claim.broker_ca)
     tls_context(broker), password(settings.mqtt)  # unusable files are said before anything is made
     given, key_made = identity.give(settings, now_s(), board)

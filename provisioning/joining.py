@@ -18,7 +18,7 @@ from agent.membership import Joined
 from agent.mqtt_events import Message
 from proof import joining, receipt, wire
 from proof.descriptor import Descriptor
-from proof.joining import JoinClaim, Membership
+from proof.joining import JoinClaim
 from proof.keys import Signer
 from proof.reasons import Reason, Refused, Verdict
 
@@ -60,15 +60,15 @@ def read_claim(text: str) -> JoinClaim:
     return claim
 
 
-def require_good_for(claim: JoinClaim, now_s: float, before: Membership | None) -> None:
-    """Raises `ClaimRefused` for a claim that can do nothing for a device with this membership. A member may
-    ask again with a claim that has expired."""
-    if before is not None and before.network != claim.network:
+def require_good_for(claim: JoinClaim, now_s: float, member_of: str | None) -> None:
+    """Raises `ClaimRefused` for a claim that can do nothing for a member of this network, or of none. A
+    member may ask again with a claim that has expired."""
+    if member_of is not None and member_of != claim.network:
         raise ClaimRefused(
-            f"This device is a member of {before.network}, and its journal belongs there. For "
+            f"This device is a member of {member_of}, and its journal belongs there. For "
             f"{claim.network} use another state_dir."
         )
-    if before is None and now_s >= claim.expires_s:
+    if member_of is None and now_s >= claim.expires_s:
         raise ClaimRefused(
             f"The claim expired on {date(claim.expires_s)}, and this device's clock says {date(now_s)}. "
             f"If the clock is right, ask the operator of {claim.network} for a new claim."

@@ -73,14 +73,8 @@ class Setup:
         """Raises `AgentError`; what was done until then stays, and the next run goes on there."""
         self._claim = self._given_claim()
         settings = self._configured()
-        joined = self._joined(settings)
+        facts = {**self._member(settings), "config": str(self.answers.config)}
         report = self._receipted(settings)
-        facts = {
-            **asdict(identity.describe(settings, open_key(settings.key, self.board))),
-            "config": str(self.answers.config),
-            "network": joined.membership.network,
-            "kind": joined.membership.kind,
-        }
         if report is None:
             words = " ".join(starting.command(self.answers.config.absolute()))
             return {
@@ -152,8 +146,24 @@ class Setup:
 
     # 2. the network
 
-    def _joined(self, settings: Settings) -> Joined:
+    def _member(self, settings: Settings) -> dict[str, Any]:
+        """Who this device is and where it belongs. A running agent is asked: as a service it has a user of
+        its own, and the key is that user's only."""
         self._step(2, "Key and network")
+        report = starting.running(settings)
+        if report is None:
+            joined = self._joined(settings).membership
+            known = asdict(identity.describe(settings, open_key(settings.key, self.board)))
+            return {**known, "network": joined.network, "kind": joined.kind}
+        if self._claim is not None:
+            joining.require_good_for(self._claim, self.now_s(), report["network"])
+        self.person.tell(
+            f"{report['device']} is a member of {report['network']} already, and its agent runs."
+        )
+        told = {name: report[name] for name in ("device", "key_class", "network", "kind")}
+        return {**told, "key": settings.key, "state_dir": str(settings.state_dir)}
+
+    def _joined(self, settings: Settings) -> Joined:
         found = self._membership(settings)
         if found is not None and self._claim is None:
             device = open_key(settings.key, self.board).device
@@ -223,7 +233,7 @@ class Setup:
         return starting.first_receipt(settings, started, self.answers.wait_s)
 
     def _started(self, settings: Settings) -> Started | None:
-        if starting.is_running(settings):
+        if starting.running(settings):
             return Started("The agent runs.")
         run_here = self.answers.run_here
         if not run_here and self.answers.devices_root is None and starting.unit_is_installed():
@@ -239,7 +249,7 @@ class Setup:
 
 def _runs(path: Path) -> bool:
     try:
-        return starting.is_running(load_settings(path))
+        return starting.running(load_settings(path)) is not None
     except AgentError:
         return False
 

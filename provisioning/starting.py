@@ -38,12 +38,12 @@ class Started:
     watch: Callable[[], None] = lambda: None
 
 
-def is_running(settings: Settings) -> bool:
+def running(settings: Settings) -> dict[str, Any] | None:
+    """What the running agent says of itself; None where none runs."""
     try:
-        control.ask_status(settings.control_socket)
+        return control.ask_status(settings.control_socket)
     except TryAgain:
-        return False
-    return True
+        return None
 
 
 def unit_is_installed() -> bool:

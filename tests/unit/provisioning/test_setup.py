@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agent import control, settings
+from agent import control, keystore, settings
 from agent.discover import Finding
 from agent.errors import FixConfig, HardStop, TryAgain
 from agent.keystore import Board, create_key, open_key
@@ -27,6 +27,10 @@ from tests.setup_parts import Scripted
 CLAIM = claim("mqtts://broker.example.net").to_text()
 PLAIN = claim("mqtt://127.0.0.1:1").to_text()
 REPORT = {
+    "device": "did:key:z6Mk",
+    "key_class": "file",
+    "network": "meadow",
+    "kind": "live",
     "proofs": {"receipted_seq": 3, "receipted_at_s": NOW_S},
     "instruments": [
         {"name": "dust", "latest": {"pm2.5": [5.1, "ug/m3"]}, "problem": ""},
@@ -86,6 +90,22 @@ def test_the_first_readings_and_their_receipt_are_shown(machine, monkeypatch):
     assert (facts["receipt_seq"], facts["receipt_time"], facts["to_do"]) == (3, "2023-11-14 22:13 UTC", [])
 
 
+def test_a_running_agent_says_who_it_is_though_its_key_is_its_users_only(machine, monkeypatch):
+    """As a service it has a user of its own; setup runs as root."""
+    machine.joined()
+    machine.setup(Scripted())
+    (machine.state / "device.key").chmod(0)
+    monkeypatch.setattr(keystore, "open_key", lambda *_: pytest.fail("the key was opened"))
+    monkeypatch.setattr("provisioning.setup.open_key", keystore.open_key)
+    monkeypatch.setattr(starting, "running", lambda _settings: REPORT)
+    monkeypatch.setattr(starting, "first_receipt", lambda _settings, _started, _wait_s: REPORT)
+    for claimed in ("", PLAIN):
+        facts = machine.setup(Scripted(), claim=claimed)
+        assert (facts["device"], facts["network"], facts["receipt_seq"]) == ("did:key:z6Mk", "meadow", 3)
+    with pytest.raises(HardStop, match="is a member of meadow, and its journal belongs there"):
+        machine.setup(Scripted(), claim=claim("mqtts://b", network="hills").to_text())
+
+
 def test_without_a_claim_nothing_is_written(machine):
     before = machine.files()
     with pytest.raises(HardStop, match=r"give --claim TEXT\."):
@@ -138,7 +158,7 @@ def test_a_configuration_is_not_replaced_while_its_agent_runs(machine, monkeypat
     machine.joined()
     machine.setup(Scripted())
     before = machine.config.read_bytes()
-    monkeypatch.setattr(starting, "is_running", lambda _settings: True)
+    monkeypatch.setattr(starting, "running", lambda _settings: REPORT)
     with pytest.raises(HardStop, match="stop it first"):
         machine.setup(Scripted(), replace_config=True)
     assert machine.config.read_bytes() == before
