@@ -45,20 +45,22 @@ class Terminal:
         self._tmux("send-keys", "Enter")
 
     def waits_for(self, prompt: str, deadline_s: float = 60) -> None:
-        """Until the last line that is not empty ends like `prompt`."""
+        """Until the last line that is not empty ends like `prompt` and a space, which is printed last."""
         end_s = time.monotonic() + deadline_s
-        while not re.search(f"{prompt} ?$", self._last()):
+        while not re.search(f"{prompt} $", self._last()):
             if time.monotonic() > end_s:
                 pytest.fail(f"no {prompt!r} within {deadline_s:g} s:\n{self.shown()}")
             time.sleep(0.05)
 
     def shown(self) -> str:
         """All that was ever on it."""
-        text = self._tmux("capture-pane", "-p", "-J", "-S", "-")
-        return "\n".join(line.rstrip() for line in text.rstrip().splitlines()) + "\n"
+        return "\n".join(line.rstrip() for line in self._captured().rstrip().splitlines()) + "\n"
 
     def _last(self) -> str:
-        return self.shown().rstrip().rpartition("\n")[2]
+        return self._captured().rstrip("\n").rpartition("\n")[2]
+
+    def _captured(self) -> str:
+        return self._tmux("capture-pane", "-p", "-J", "-S", "-")  # -J keeps spaces at the end of lines
 
     def _tmux(self, *words: str) -> str:
         assert TMUX is not None
