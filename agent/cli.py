@@ -257,6 +257,9 @@ def _status_lines(report: dict[str, Any]) -> Iterator[str]:
     waiting = f"{proofs['unreceipted']} wait for a receipt, {proofs['in_flight']} in flight"
     yield f"proofs    {proofs['sealed']} sealed, {waiting}"
     yield f"link      {link['protocol'] or 'not connected'}"
+    recovered = report.get("recovery", {})  # not of an agent that has not been restarted since an upgrade
+    if again := [f"{name.replace('_', ' ')} {count}" for name, count in recovered.items() if count]:
+        yield f"recovery  {', '.join(again)}"
     for instrument in report["instruments"]:
         values = ", ".join(f"{name} {value:g} {unit}" for name, (value, unit) in instrument["latest"].items())
         counts = f"{instrument['samples']} samples, {instrument['missed']} missed"

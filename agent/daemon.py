@@ -22,7 +22,7 @@ import signal
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agent import logs, membership, memory, notify
@@ -30,7 +30,7 @@ from agent import node as nodes
 from agent.buses import HardwareBuses
 from agent.clock import SystemClock
 from agent.control import ControlServer
-from agent.errors import AgentError, HardStop
+from agent.errors import AgentError, HardStop, TryAgain
 from agent.node import Node
 from agent.rotation import KeptKeys
 from agent.settings import Settings
@@ -96,13 +96,25 @@ def serve(node: Node, settings: Settings, stop: threading.Event | None = None) -
             settings.control_socket, node.status, node.export, node.prove_now, node.rotate, node.resume
         )
         notify.notify("READY=1")
-        nodes.hold(node, stop, notify.watchdog_s(), lambda: notify.notify("WATCHDOG=1"))
+        say_how_it_is(node)
+        nodes.hold(node, stop, notify.watchdog_s(), lambda: feed(node))
         notify.notify("STOPPING=1")
     finally:
         if server:
             server.close()
         node.stop()
     return 0
+
+
+def feed(node: Node) -> None:
+    notify.notify("WATCHDOG=1")  # first: what follows may take a moment
+    say_how_it_is(node)
+
+
+def say_how_it_is(node: Node) -> None:
+    """The line in `systemctl status`."""
+    with suppress(TryAgain):
+        notify.notify(f"STATUS={node.status_line()}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import structlog
 
-from agent import __version__, export, papers, status, succession
+from agent import __version__, export, lifetimes, papers, status, succession
 from agent.broker import broker_of, password, tls_context
 from agent.buses import Buses, split
 from agent.calibration import Calibrator, Humidities, certificates_of
@@ -51,6 +51,7 @@ from proof.descriptor import Descriptor, InstrumentDescriptor, QuantityDescripto
 from proof.keys import multibase_part
 
 PUBLISH_AT_STOP_S = 2.0
+_LINE_S = 5.0  # so long a line about us may take
 _PROVE_NS = 15 * 10**9  # so long a proof that is asked for waits for instruments
 _MODEL = Path("/proc/device-tree/model")
 _log = structlog.get_logger()
@@ -129,9 +130,13 @@ class Node:
             for i in settings.instrument
         ]
         self._progress: tuple[int, ...] = ()
+        self._receipt_ns: int | None = None
+        self._lifetimes_path = settings.state_dir / "lifetimes.json"
+        self._lifetimes = lifetimes.NONE
         self._started = False
 
     def start(self) -> None:
+        self._lifetimes = lifetimes.begin(self._lifetimes_path, self._clock.boot_id)
         self._open_instruments()
         self.sealer.descriptor = self._descriptor()
         self._started = True
@@ -156,6 +161,8 @@ class Node:
             self.publisher.stop(PUBLISH_AT_STOP_S)
         self.keeper.stop(timeout_s=10.0)
         self._buses.close()
+        if self._lifetimes.running:
+            lifetimes.end(self._lifetimes_path, self._lifetimes)
 
     def tell(self, sentence: str) -> None:
         """Something the owner should know: logged, and kept for `status`."""
@@ -192,7 +199,16 @@ class Node:
             self._settings.journal.max_bytes,
             self._news,
             succession.SENTENCES[SUPERSEDED] if superseded else "",
+            self._lifetimes,
+            lifetimes.reboots(),
         )
+
+    def status_line(self) -> str:
+        """The short form, for `systemctl status`; raises `TryAgain` where the journal is busy."""
+        waiting = self.keeper.call(papers.waiting, timeout_s=_LINE_S)
+        now_ns, receipt_ns = self._clock.boottime_ns(), self._receipt_ns
+        age_s = None if receipt_ns is None else (now_ns - receipt_ns) / 1e9
+        return status.line([s.state for s in self.samplers], self.publisher.state(), age_s, waiting)
 
     def rotate(self) -> dict[str, object]:
         """Change the device's key now; what was done. Raises `AgentError`."""
@@ -234,6 +250,7 @@ class Node:
         self.publisher.wake()
 
     def _on_receipt(self) -> None:
+        self._receipt_ns = self._clock.boottime_ns()
         try:
             if self.keeper.settle_rotation(self._keys):
                 self.tell("The network has this device's new key; the old one is gone from here.")

@@ -119,6 +119,11 @@ def _refused(journal: Journal, log_id: int, after_seq: int) -> str:
     return str(row[0]) if row else ""
 
 
+def waiting(journal: Journal) -> int:
+    """Proofs without a receipt, as cheap as it can be had: whoever asks does so every half minute."""
+    return int(journal.execute("SELECT count(*) FROM proofs WHERE receipted_s IS NULL").fetchone()[0])
+
+
 def last_receipted_s(journal: Journal) -> int | None:
     """Wall time of the newest reading the gateway has receipted: what "healthy" is measured by."""
     row = journal.execute("SELECT max(last_s) FROM proofs WHERE receipted_s IS NOT NULL").fetchone()

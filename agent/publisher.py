@@ -79,6 +79,7 @@ class LinkState:
     problem: str
     in_flight: int
     gateway_seen: bool
+    connections: int = 0  # since the start; one is how it should be
 
 
 class Publisher:
@@ -120,7 +121,7 @@ class Publisher:
         self._challenges: set[tuple[int, bytes]] = set()  # of the newest second that had one
         self._stop_at_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-        self.turns = 0
+        self.turns = self._connections = 0
 
     def start(self) -> None:
         self._thread.start()
@@ -147,7 +148,8 @@ class Publisher:
         connected = self._connected
         protocol = {5: "MQTT 5", 4: "MQTT 3.1.1"}.get(connected.protocol, "?") if connected else ""
         problem = " ".join(filter(None, (self._problem, self._refusal)))
-        return LinkState(connected is not None, protocol, problem, self._window.flying, self._gateway_seen)
+        flying, seen = self._window.flying, self._gateway_seen
+        return LinkState(connected is not None, protocol, problem, flying, seen, self._connections)
 
     def _run(self) -> None:
         finished = False
@@ -193,6 +195,7 @@ class Publisher:
         match event:
             case Connected():
                 self._connected, self._problem = event, ""
+                self._connections += 1
                 self._synced, self._subscribed, self._sync_until_s = False, False, now_s + _SUBACK_S
                 self._backoff.up(round(now_s * 1e9))
                 self._link.subscribe([self._topics[leaf] for leaf in ("receipt", "challenge", "beacon")])

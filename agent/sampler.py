@@ -67,6 +67,7 @@ class InstrumentState:
     problem: str
     latest: tuple[Measured, ...]
     ended: bool
+    reopened: int = 0
 
 
 class Sampler:
@@ -280,6 +281,7 @@ class Sampler:
         self._opening(self.open_once)
         self._backoff.up(self._clock.boottime_ns())
         self._just_reopened = reopening
+        self._state = replace(self._state, reopened=self._state.reopened + reopening)
         _log.info("instrument opened", instrument=self.name, serial=self._state.serial)
 
     def _close(self, sentence: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.clock import SOURCE_NONE, Wall
+from agent.lifetimes import NONE, Lifetimes
 from agent.papers import Counts
 from agent.publisher import LinkState
 from agent.sampler import InstrumentState
@@ -30,6 +31,8 @@ def report(
     max_bytes: int,
     news: Sequence[str],
     superseded: str = "",
+    lifetimes: Lifetimes = NONE,
+    reboots: int = 0,
 ) -> dict[str, object]:
     """`superseded` is the sentence of a store that has stopped publishing, else ""."""
     age_s = None if last_receipted_s is None else wall.ns / 1e9 - last_receipted_s
@@ -72,8 +75,26 @@ def report(
             }
             for i in instruments
         ],
+        "recovery": {
+            "reconnected": max(0, link.connections - 1),
+            "reopened": sum(i.reopened for i in instruments),
+            "restarted": lifetimes.restarts,
+            "rebooted": reboots,
+            "power_cuts": lifetimes.power_cuts,
+        },
         "news": list(news),
     }
+
+
+def line(
+    instruments: Sequence[InstrumentState], link: LinkState, receipt_age_s: float | None, waiting: int
+) -> str:
+    """For `systemctl status`: what is cheap to know, since it is said again and again."""
+    well = sum(not i.problem for i in instruments)
+    some = f"{well} of {len(instruments)}" if well < len(instruments) else f"{well}"
+    words = "instrument" if len(instruments) == 1 else "instruments"
+    receipt = "no receipt yet" if receipt_age_s is None else f"last receipt {receipt_age_s:.0f} s ago"
+    return f"{some} {words}, {receipt}, {waiting} waiting" + ("" if link.connected else ", offline")
 
 
 def _why(

@@ -132,20 +132,37 @@ def systemd(tmp_path, monkeypatch) -> Iterator[socket.socket]:
 def test_systemd_hears_ready_the_watchdog_and_stopping(member, run, systemd, monkeypatch):
     monkeypatch.setenv("WATCHDOG_USEC", "1000000")
     served = run(settings_of(member[0], NOWHERE))
-    assert systemd.recv(100) == b"READY=1"
-    assert [systemd.recv(100) for _ in range(2)] == [b"WATCHDOG=1"] * 2
+    assert signal_of(systemd) == b"READY=1"
+    assert [signal_of(systemd) for _ in range(2)] == [b"WATCHDOG=1"] * 2
     served.stop()
-    told = [systemd.recv(100)]
+    told = [signal_of(systemd)]
     while told[-1] == b"WATCHDOG=1":
-        told.append(systemd.recv(100))
+        told.append(signal_of(systemd))
     assert told[-1] == b"STOPPING=1"
+
+
+def test_systemd_is_told_how_it_is_at_once_and_with_the_watchdog(member, run, systemd, monkeypatch, until):
+    monkeypatch.setenv("WATCHDOG_USEC", "500000")
+    served = run(settings_of(member[0], NOWHERE))
+    assert systemd.recv(200) == b"READY=1"
+    assert systemd.recv(200) == b"STATUS=1 instrument, no receipt yet, 0 waiting, offline"
+    served.node.prove_now()
+    expected = b"STATUS=1 instrument, no receipt yet, 1 waiting, offline"
+    until(lambda: systemd.recv(200) == expected, what="the line after a proof")
+
+
+def signal_of(sock: socket.socket) -> bytes:
+    """The next datagram that is no STATUS."""
+    while (told := sock.recv(200)).startswith(b"STATUS="):
+        pass
+    return told
 
 
 def test_a_journal_that_stands_still_starves_the_watchdog(member, run, systemd, monkeypatch):
     monkeypatch.setenv("WATCHDOG_USEC", "1200000")
     served = run(settings_of(member[0], NOWHERE))
-    assert systemd.recv(100) == b"READY=1"
-    assert systemd.recv(100) == b"WATCHDOG=1"
+    assert signal_of(systemd) == b"READY=1"
+    assert signal_of(systemd) == b"WATCHDOG=1"
     held = threading.Event()
     waiting = threading.Thread(target=lambda: served.node.keeper.call(lambda _journal: held.wait(20)))
     waiting.start()
@@ -154,7 +171,7 @@ def test_a_journal_that_stands_still_starves_the_watchdog(member, run, systemd, 
     held.set()
     waiting.join(5)
     systemd.settimeout(10)
-    assert systemd.recv(100) == b"WATCHDOG=1"
+    assert signal_of(systemd) == b"WATCHDOG=1"
 
 
 def heard(sock: socket.socket, within_s: float) -> list[bytes]:
@@ -163,7 +180,7 @@ def heard(sock: socket.socket, within_s: float) -> list[bytes]:
     told: list[bytes] = []
     with contextlib.suppress(TimeoutError):
         while len(told) < 2:
-            told.append(sock.recv(100))
+            told.append(signal_of(sock))
     return told
 
 

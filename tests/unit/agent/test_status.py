@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from agent import status
 from agent.clock import SOURCE_NONE, SOURCE_NTP, Wall
+from agent.lifetimes import Lifetimes
 from agent.papers import Counts
 from agent.publisher import NO_GATEWAY, LinkState
 from agent.sampler import InstrumentState
@@ -51,6 +53,39 @@ def test_a_well_node_is_healthy_and_has_nothing_to_explain():
     assert made["clock"] == {"source": SOURCE_NTP, "maxerror_s": 0.0025}
     assert made["instruments"][0]["latest"] == {"temperature": [20.0, "Cel"]}
     assert json.loads(json.dumps(made)) == made
+
+
+def test_every_stage_of_recovery_is_counted():
+    again = {"link": replace(UP, connections=4), "instruments": [replace(WELL, reopened=2)] * 2}
+    lifetimes = Lifetimes(restarts=5, power_cuts=6)
+    assert report(**again, lifetimes=lifetimes, reboots=7)["recovery"] == {
+        "reconnected": 3, "reopened": 4, "restarted": 5, "rebooted": 7, "power_cuts": 6,
+    }  # fmt: skip
+    assert set(report()["recovery"].values()) == {0}, "before the first connection, too"
+
+
+@pytest.mark.parametrize(
+    ("instruments", "link", "age_s", "waiting", "line"),
+    [
+        ([WELL] * 3, UP, 12.4, 0, "3 instruments, last receipt 12 s ago, 0 waiting"),
+        (
+            [WELL, replace(WELL, problem="Gone.")],
+            UP,
+            None,
+            2,
+            "1 of 2 instruments, no receipt yet, 2 waiting",
+        ),
+        (
+            [WELL],
+            replace(UP, connected=False),
+            90.0,
+            9,
+            "1 instrument, last receipt 90 s ago, 9 waiting, offline",
+        ),
+    ],
+)
+def test_the_line_for_systemctl_says_the_same_in_short(instruments, link, age_s, waiting, line):
+    assert status.line(instruments, link, age_s, waiting) == line
 
 
 @pytest.mark.parametrize(("age_s", "healthy"), [(0, True), (3 * 3600, True), (3 * 3600 + 1, False)])
