@@ -17,7 +17,7 @@ PARALLEL := -n auto --dist worksteal
 .DELETE_ON_ERROR:
 # Two set-ups of one environment at once would damage it.
 .NOTPARALLEL:
-.PHONY: help demo install uninstall purge test test-all fuzz check vectors vectors-check interop bench clean
+.PHONY: help demo install uninstall purge test test-all crash fuzz check vectors vectors-check interop bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -43,6 +43,10 @@ test-all: $(DEV) ## every test, then ten minutes of fuzzing
 	@scripts/debian-packages $(TEST_PACKAGES)
 	@$(BIN)/python -m pytest $(PARALLEL)
 	@$(MAKE) --no-print-directory fuzz SECONDS=600
+
+crash: $(DEV) ## kill agent, gateway and broker N times and break what can break (N=1000; SEED=… for one world)
+	@scripts/debian-packages mosquitto
+	@$(BIN)/python -m tests.crash.campaign --kills $(or $(N),1000) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(DEV) ## arbitrary bytes into every decoder of the drivers (SECONDS=600)
 	@if [ -e $(FUZZ) ] || $(BIN)/python -m pip install -q --dry-run --no-deps --only-binary :all: "atheris>=3" 2>/dev/null; \

@@ -1,0 +1,269 @@
+"""One world from its making to its verdict: lives, faults, healing, the last life, the oracle.
+
+    python -m tests.crash.run_world --seed 7 --lives 100 --menu kills --menu network
+
+- One thread, which forks; the broker is a real Mosquitto. Prints one line of JSON per world; exit code 0
+  where everything held. Several worlds take seeds `--step` apart.
+- The same seed gives the same plan. Its moments depend on the machine too: a seed that failed may need a few
+  runs to fail again. Its folder is kept.
+- When the plan is over everything is healed at once and the agent, not killed any more, must have all it
+  holds receipted within `LIVELY_S`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import Mosquitto, hold_port
+from tests.crash import faults, lives, oracle, proxy
+from tests.crash.faults import Fault, Life, Plan
+from tests.crash.lives import Child
+from tests.crash.oracle import Allowed
+from tests.crash.world import World
+
+LIVELY_S = 90.0
+_FIRST_SAMPLE_S = 30.0  # a life that is to sample first; a machine under load takes its time
+_LAST = 12  # readings of the last life
+_STEPS_S = {
+    "day_on": 86_400,
+    "day_back": -86_400,
+    "ten_years_on": 315_576_000,
+    "ten_years_back": -315_576_000,
+    "at_1970": -1_798_761_600,
+}
+Heal = Callable[[], None]
+
+
+class Runner:
+    def __init__(self, folder: Path, seed: int, menus: Sequence[str]) -> None:
+        self.kills = 0
+        self.counts: Counter[str] = Counter()
+        self.problems: list[str] = []
+        self._seed, self._folder = seed, folder
+        self._healing: list[tuple[int, Heal]] = []  # after how many more lives
+        self._modes: Counter[str] = Counter()
+        self._did = folder / "done-to-packets"
+        self._broker = Mosquitto(folder)
+        self._broker.start()
+        self._through = not {"network", "answers"}.isdisjoint(menus)
+        self._listening = hold_port()
+        self._listening.listen()
+        agent_port = self._listening.getsockname()[1] if self._through else self._broker.port
+        state = folder / "state"
+        state.mkdir()
+        self.world = World(folder, state, seed, 3 + seed % 9, self._broker.port, agent_port)
+        with (folder / "set-up.log").open("w") as said, contextlib.redirect_stdout(said):
+            self.world.set_up()
+        self._proxy = self._start_proxy() if self._through else None
+        self._gateway = lives.gateway(self.world)
+
+    def close(self) -> None:
+        self._gateway.kill()
+        if self._proxy:
+            self._proxy.kill()
+        self._broker.kill()
+
+    def did(self) -> list[str]:
+        """What the network did to packets and connections."""
+        return self._did.read_text().split() if self._did.exists() else []
+
+    def live(self, plan: Plan) -> oracle.Verdict:
+        for life in plan.lives:
+            self._live(life)
+        self._heal(everything=True)
+        self._live_on(plan.last)
+        allowed = Allowed(slack=self.kills)
+        return oracle.judge(self.world, allowed)
+
+    def _live(self, life: Life) -> None:
+        for fault in life.faults:
+            if not fault.during:
+                self._strike(fault)
+        before, agent = self._witnessed(), lives.agent(self.world)
+        for fault in life.faults:
+            if fault.during:
+                time.sleep(fault.number % 100 / 2_000)
+                self._strike(fault)
+        enough = before + (life.captured or 0)
+        if not self._await(lambda: self._witnessed() >= enough):
+            self.problems.append(f"no sample within {_FIRST_SAMPLE_S:g} s of a start")
+        time.sleep(life.linger_s)
+        code = agent.kill()
+        if code == -signal.SIGKILL:
+            self.kills += 1
+        else:
+            self.problems.append(f"the agent ended by itself with {code}: {self._last_words()}")
+        self._heal()
+
+    def _live_on(self, last: Sequence[Fault]) -> None:
+        """The last life, which nobody ends."""
+        agent = lives.agent(self.world, more=_LAST)
+        for fault in last:
+            time.sleep(fault.number % 100 / 200)
+            self._strike(fault)
+        if last:
+            time.sleep(0.5)
+            self._heal(everything=True)
+        code = agent.ended(LIVELY_S)
+        if code is None:
+            agent.kill()
+            self.problems.append(f"not everything was receipted {LIVELY_S:g} s after the last fault")
+        elif code:
+            self.problems.append(f"the last life ended with {code}: {self._last_words()}")
+        for log in (self.world.log, self.world.gateway_log):
+            if "Traceback" in (said := log.read_text(errors="replace")):
+                self.problems.append(f"{log.name}: {said[said.index('Traceback') :][:1500]}")
+
+    def _witnessed(self) -> int:
+        with contextlib.suppress(FileNotFoundError), self.world.witness.open("rb") as file:
+            return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 16), b""))
+        return 0
+
+    def _await(self, condition: Callable[[], bool]) -> bool:
+        end_s = time.monotonic() + _FIRST_SAMPLE_S
+        while not condition():
+            if time.monotonic() > end_s:
+                return False
+            time.sleep(0.003)
+        return True
+
+    def _last_words(self) -> str:
+        return self.world.log.read_text(errors="replace")[-300:]
+
+    # Faults
+
+    def _strike(self, fault: Fault) -> None:
+        self.counts[fault.kind] += 1
+        heal: Heal | None
+        if fault.kind in _STEPS_S:
+            heal = self._step_clock(_STEPS_S[fault.kind], synced=fault.number % 2 == 0)
+        elif fault.kind in proxy.NETWORK + proxy.ANSWERS:
+            heal = self._mode(fault.kind)
+        else:
+            heal = getattr(self, f"_{fault.kind}")()
+        if heal:
+            self._healing.append((fault.lives, heal))
+
+    def _heal(self, *, everything: bool = False) -> None:
+        """A life is over."""
+        left = [(more - 1, heal) for more, heal in self._healing]
+        for more, heal in left:
+            if everything or more <= 0:
+                heal()
+        self._healing = [] if everything else [(more, heal) for more, heal in left if more > 0]
+
+    def _kill_gateway(self) -> None:
+        self._gateway.kill()
+        self._gateway = lives.gateway(self.world)
+
+    def _kill_broker(self) -> None:
+        self._broker.kill()
+        self._broker.start()
+
+    def _freeze_gateway(self) -> Heal:
+        frozen = self._gateway
+        frozen.send(signal.SIGSTOP)
+
+        def heal() -> None:
+            if frozen is self._gateway:
+                frozen.send(signal.SIGCONT)
+
+        return heal
+
+    def _reboot(self) -> None:
+        """From the next life on: its time is that boot's."""
+        self._healing.append((1, self.world.reboot))
+
+    def _step_clock(self, by_s: int, *, synced: bool) -> Heal:
+        self.world.shared.set_clock(by_s, synced=synced)
+        return lambda: self.world.shared.set_clock(0, synced=True)
+
+    def _mode(self, mode: str) -> Heal:
+        self._modes[mode] += 1
+        self._tell_proxy()
+
+        def heal() -> None:
+            self._modes[mode] -= 1
+            self._tell_proxy()
+
+        return heal
+
+    def _start_proxy(self) -> Child:
+        ours, theirs = socket.socketpair()
+        self._control = ours
+        made = proxy.Proxy(self._broker.port, self.world.device, self.world.gateway, self._seed, self._did)
+
+        def main() -> int:
+            ours.close()
+            return proxy.run(made, self._listening, theirs)
+
+        child = lives.fork(main, self._folder / "proxy.log")
+        theirs.close()
+        return child
+
+    def _tell_proxy(self) -> None:
+        self._control.sendall(json.dumps(sorted(+self._modes)).encode() + b"\n")
+
+
+def run(seed: int, menus: Sequence[str], count: int, folder: Path) -> dict[str, Any]:
+    """A verdict as plain values."""
+    runner = Runner(folder, seed, menus)
+    began_s = time.monotonic()
+    try:
+        verdict = runner.live(faults.draw(seed, menus, count))
+    finally:
+        runner.close()
+    took_s = time.monotonic() - began_s
+    problems = [*runner.problems, *verdict.problems]
+    said = asdict(verdict) | {"seed": seed, "menus": menus, "kills": runner.kills, "took_s": round(took_s, 2)}
+    met = dict(Counter(runner.did()))
+    return said | {"faults": dict(runner.counts), "met": met, "problems": problems, "good": not problems}
+
+
+def memory_folder() -> Path | None:
+    """SIGKILL takes nothing from the kernel: memory is as good as a disk, and nobody waits for it."""
+    shm = Path("/dev/shm")
+    return shm if os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > 512 * 1024**2 else None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--worlds", type=int, default=1)
+    parser.add_argument("--step", type=int, default=1)
+    parser.add_argument("--lives", type=int, default=100)
+    parser.add_argument("--menu", action="append", choices=sorted(faults.MENUS))
+    parser.add_argument("--folder", type=Path, default=memory_folder())
+    parser.add_argument("--keep", action="store_true")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    lives.prepare()
+    good = True
+    for seed in range(options.seed, options.seed + options.worlds * options.step, options.step):
+        folder = Path(tempfile.mkdtemp(prefix=f"fieldproof-crash-{seed}-", dir=options.folder))
+        said = run(seed, options.menu or faults.menus_of(seed), options.lives, folder)
+        good = good and said["good"]
+        if said["good"] and not options.keep:
+            shutil.rmtree(folder)
+        else:
+            said["kept"] = str(folder)
+        print(json.dumps(said), flush=True)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
