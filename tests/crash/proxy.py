@@ -31,6 +31,7 @@ from tests.crash.mqtt_packets import CONNECT, PUBLISH, Packet, Publish
 
 NETWORK = ("drop", "forget", "delay", "duplicate", "reorder", "slow", "refuse", "half_open", "reset")
 ANSWERS = ("late", "twice", "garbled", "stale", "stranger", "other_device", "contradiction")
+MODES = NETWORK + ANSWERS
 _RST = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 _STRANGER = SeedSigner(b"\x07" * 32, "file")
 

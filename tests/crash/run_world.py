@@ -37,6 +37,7 @@ from tests.crash.world import World
 
 LIVELY_S = 90.0
 _FIRST_SAMPLE_S = 30.0  # a life that is to sample first; a machine under load takes its time
+_MET_S = 0.7  # so long a life waits for its network's fault to meet something
 _LAST = 12  # readings of the last life
 _STEPS_S = {
     "day_on": 86_400,
@@ -93,7 +94,7 @@ class Runner:
         for fault in life.faults:
             if not fault.during:
                 self._strike(fault)
-        before, agent = self._witnessed(), lives.agent(self.world)
+        before, did, agent = self._witnessed(), len(self.did()), lives.agent(self.world)
         for fault in life.faults:
             if fault.during:
                 time.sleep(fault.number % 100 / 2_000)
@@ -101,6 +102,8 @@ class Runner:
         enough = before + (life.captured or 0)
         if not self._await(lambda: self._witnessed() >= enough):
             self.problems.append(f"no sample within {_FIRST_SAMPLE_S:g} s of a start")
+        if self._through and any(fault.kind in proxy.MODES for fault in life.faults):
+            self._await(lambda: len(self.did()) > did, _MET_S)
         time.sleep(life.linger_s)
         code = agent.kill()
         if code == -signal.SIGKILL:
@@ -133,8 +136,8 @@ class Runner:
             return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 16), b""))
         return 0
 
-    def _await(self, condition: Callable[[], bool]) -> bool:
-        end_s = time.monotonic() + _FIRST_SAMPLE_S
+    def _await(self, condition: Callable[[], bool], within_s: float = _FIRST_SAMPLE_S) -> bool:
+        end_s = time.monotonic() + within_s
         while not condition():
             if time.monotonic() > end_s:
                 return False
@@ -151,7 +154,7 @@ class Runner:
         heal: Heal | None
         if fault.kind in _STEPS_S:
             heal = self._step_clock(_STEPS_S[fault.kind], synced=fault.number % 2 == 0)
-        elif fault.kind in proxy.NETWORK + proxy.ANSWERS:
+        elif fault.kind in proxy.MODES:
             heal = self._mode(fault.kind)
         else:
             heal = getattr(self, f"_{fault.kind}")()
