@@ -9,7 +9,7 @@ INTEROP := .venv-interop/.installed
 FUZZ := .venv-fuzz/.installed
 SECONDS = 600
 # What tests start beside Python: a broker, a TPM and its tools, systemd-creds, a terminal. The name of a command or a package.
-TEST_PACKAGES := mosquitto shellcheck swtpm tpm2-tools systemd tmux
+TEST_PACKAGES := mosquitto shellcheck strace swtpm tpm2-tools systemd tmux
 # Several tests wait at once; a process that has nothing left takes over what another still has to do.
 PARALLEL := -n auto --dist worksteal
 
@@ -17,7 +17,7 @@ PARALLEL := -n auto --dist worksteal
 .DELETE_ON_ERROR:
 # Two set-ups of one environment at once would damage it.
 .NOTPARALLEL:
-.PHONY: help demo install uninstall purge test test-all crash fuzz check vectors vectors-check interop bench clean
+.PHONY: help demo install uninstall purge test test-all crash powercut fuzz check vectors vectors-check interop bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -47,6 +47,10 @@ test-all: $(DEV) ## every test, then ten minutes of fuzzing
 crash: $(DEV) ## kill agent, gateway and broker N times and break what can break (N=1000; SEED=… for one world)
 	@scripts/debian-packages mosquitto
 	@$(BIN)/python -m tests.crash.campaign --kills $(or $(N),1000) $(if $(SEED),--seed $(SEED))
+
+powercut: $(DEV) ## power cuts at every sync of a long run, every disk they may leave (ROUNDS=12 SEED=1)
+	@scripts/debian-packages strace
+	@$(BIN)/python -m tests.crash.power_cuts $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(DEV) ## arbitrary bytes into every decoder of the drivers (SECONDS=600)
 	@if [ -e $(FUZZ) ] || $(BIN)/python -m pip install -q --dry-run --no-deps --only-binary :all: "atheris>=3" 2>/dev/null; \

@@ -4,6 +4,9 @@
   stop and stays as it is, to the byte.
 - A corrupt one is renamed beside itself (`journal.db.corrupt-1` …, with its WAL) and kept. A new one takes
   over what can still be read (`agent.salvage`) and starts with a log that names the old log and its head.
+- A new one is made beside its place (`journal.db.making`) and comes there whole. Where it replaces another it
+  waits as `journal.db.next`, finished, until the other is out of the way: a power cut between leaves one of
+  the two in place, or the next start completes the change. Each step is on disk before the one that follows.
 - Nobody is ever asked to delete a file by hand.
 """
 
@@ -23,7 +26,7 @@ from agent.salvage import read_only, salvage
 from agent.schema import SCHEMA_VERSION
 from proof.claims import LOG_BYTES
 
-_SUFFIXES = ("", "-wal", "-shm")
+_BESIDE = ("-wal", "-shm")
 # SQLite's own words for a damaged file; anything else (locked, read-only, full) is not damage.
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -41,9 +44,15 @@ def open_journal(path: Path, device: str, boot_id: bytes, *, condemned: bool = F
     met damage in it. Raises `FixStore`."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        damaged = condemned or not is_sound(path, device)
-        quarantined = _quarantine(path) if damaged else None
-        return Opened(_opened(path, device, boot_id, quarantined), quarantined)
+        _tidy(path)
+        quarantined = None
+        if not path.exists() or path.stat().st_size == 0:
+            _build(path, device, boot_id, path)
+        elif condemned or not is_sound(path, device):
+            _build(path, device, boot_id, _next(path), damaged=True)
+            quarantined = _quarantine(path)
+            _move_in(path)
+        return Opened(_opened(path, device, boot_id), quarantined)
     except (OSError, sqlite3.Error) as error:
         if isinstance(error, sqlite3.Error) and is_damage(error) and not condemned:
             return open_journal(path, device, boot_id, condemned=True)
@@ -52,13 +61,12 @@ def open_journal(path: Path, device: str, boot_id: bytes, *, condemned: bool = F
         ) from None
 
 
-def _opened(path: Path, device: str, boot_id: bytes, quarantined: Path | None) -> Journal:
+def _opened(path: Path, device: str, boot_id: bytes) -> Journal:
     journal = Journal(path, device)
     try:
         journal.begin()
-        predecessor = salvage(quarantined, journal) if quarantined else None
-        if quarantined or journal.open_log() is None:
-            journal.start_log(secrets.token_bytes(LOG_BYTES), predecessor)
+        if journal.open_log() is None:
+            journal.start_log(secrets.token_bytes(LOG_BYTES), None)
         journal.bootcount(boot_id)
         journal.commit()
     except BaseException:  # whatever it is: tidy up and raise it again
@@ -107,16 +115,74 @@ def is_full(error: sqlite3.Error) -> bool:
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_FULL
 
 
+def _build(path: Path, device: str, boot_id: bytes, place: Path, *, damaged: bool = False) -> None:
+    """A new journal at `place`, whole; of a `damaged` one it has what can be read."""
+    making = _making(path)
+    journal = Journal(making, device)
+    try:
+        journal.begin()
+        predecessor = salvage(path, journal) if damaged else None
+        journal.start_log(secrets.token_bytes(LOG_BYTES), predecessor)
+        journal.bootcount(boot_id)
+        journal.commit()
+        journal.give_back_space()
+    finally:
+        journal.close()
+    making.rename(place)
+    _settle(path.parent)
+
+
 def _quarantine(path: Path) -> Path:
+    """`path` out of the way; first the file, because what follows finds the rest by its absence."""
     number = 1
-    while (target := path.with_name(f"{path.name}.corrupt-{number}")).exists():
+    while (target := _corrupt(path, number)).exists():
         number += 1
-    for suffix in _SUFFIXES:
+    path.rename(target)
+    _settle(path.parent)
+    _move_rest(path, target)
+    return target
+
+
+def _move_rest(path: Path, target: Path) -> None:
+    for suffix in _BESIDE:
         with suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
-    folder = os.open(path.parent, os.O_RDONLY)
+    _settle(path.parent)
+
+
+def _move_in(path: Path) -> None:
+    _next(path).rename(path)
+    _settle(path.parent)
+
+
+def _tidy(path: Path) -> None:
+    """Complete a replacement that was cut off, or remove what it left."""
+    if _next(path).exists() and not path.exists():
+        number = 1
+        while _corrupt(path, number + 1).exists():
+            number += 1
+        _move_rest(path, _corrupt(path, number))
+        _move_in(path)
+    for file in (_next(path), _making(path)):
+        for suffix in ("", "-journal", *_BESIDE):
+            file.with_name(file.name + suffix).unlink(missing_ok=True)
+
+
+def _corrupt(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.corrupt-{number}")
+
+
+def _next(path: Path) -> Path:
+    return path.with_name(f"{path.name}.next")
+
+
+def _making(path: Path) -> Path:
+    return path.with_name(f"{path.name}.making")
+
+
+def _settle(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
-    return target
+        os.close(descriptor)

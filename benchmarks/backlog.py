@@ -26,6 +26,7 @@ from proof.senml import Measured
 
 BOOT_ID = bytes(range(16))
 _STEP_NS = 60 * 10**9
+_TRUTHS = ("temperature_degC", "pressure_Pa", "humidity_pctRH")
 _DECIMALS = (2, 1, 2)
 _WORLD = ClimateWorld(seed=2)
 
@@ -59,8 +60,8 @@ def captured(count: int) -> Iterator[Captured]:
         boottime_ns = number * _STEP_NS
         truth = _WORLD.at(boottime_ns)
         values = tuple(
-            Measured(q.name, q.unit, cbor.number(value, decimals))
-            for q, value, decimals in zip(BME280.quantities, truth.values(), _DECIMALS, strict=True)
+            Measured(q.name, q.unit, cbor.number(truth[name], decimals))
+            for q, name, decimals in zip(BME280.quantities, _TRUTHS, _DECIMALS, strict=True)
         )
         wall = Wall(first_wall_ns + boottime_ns, SOURCE_NTP, 20_000)
         yield Captured("bme280", BOOT_ID, boottime_ns, wall, values)

@@ -44,6 +44,22 @@ def do_all_kinds() -> None:
         sock.sendall(b"x")
 
 
+def write_files(folder: Path) -> None:
+    """What `recording` follows, once each."""
+    folder.mkdir()
+    one, two = folder / "one", folder / "two"
+    with one.open("wb", buffering=0) as file:
+        file.write(b"abc")
+        os.pwrite(file.fileno(), b"X", 1)
+        os.fsync(file.fileno())
+    os.link(one, two)
+    one.unlink()
+    fd = os.open(folder, os.O_RDONLY)
+    os.fsync(fd)
+    os.close(fd)
+    os.write(1, b"done\n")
+
+
 def set_up_with_what_is_found() -> None:
     """`fieldproof-provision`, its search for instruments cut short: it changes nothing and takes 12 s."""
     from agent.discover import Finding
@@ -55,3 +71,7 @@ def set_up_with_what_is_found() -> None:
         mock.patch.object(instruments, "read_each", lambda chosen, _person: (tuple(chosen), [])),
     ):
         cli.main()
+
+
+if __name__ == "__main__":
+    write_files(Path(sys.argv[1]))

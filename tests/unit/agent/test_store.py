@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import store
 from agent.errors import FixStore
 from agent.papers import counts
 from agent.store import is_damage, open_journal
@@ -397,3 +398,44 @@ def test_a_sample_that_cannot_be_decoded_is_damage(tmp_path):
         journal.oldest_samples(FakeClock().boot_id, 1)
     assert is_damage(error.value)
     journal.close()
+
+
+class PowerCut(Exception):
+    pass
+
+
+@pytest.mark.parametrize("step", ["_build", "_quarantine", "_move_rest", "_move_in"])
+@pytest.mark.parametrize("done", [False, True])
+def test_a_replacement_that_was_cut_off_is_completed_or_begun_again(tmp_path, monkeypatch, step, done):
+    log, head = fill(tmp_path)
+    path = tmp_path / "journal.db"
+    zeroed_samples(path)
+    (tmp_path / "journal.db-wal").write_bytes(b"its write-ahead log")
+    before = path.read_bytes()
+    real = getattr(store, step)
+
+    def cut(*arguments, **named):
+        if done:
+            real(*arguments, **named)
+        raise PowerCut
+
+    monkeypatch.setattr(store, step, cut)
+    with pytest.raises(PowerCut):
+        reopen(tmp_path)
+    monkeypatch.undo()
+    journal = reopen(tmp_path).journal
+    assert journal.open_log().predecessor == Predecessor(log, head, "store corrupt")
+    assert len(list(journal.unreceipted(1))) == 20
+    journal.close()
+    assert (tmp_path / "journal.db.corrupt-1").read_bytes() == before
+    assert (tmp_path / "journal.db.corrupt-1-wal").read_bytes() == b"its write-ahead log"
+    assert not {"journal.db.next", "journal.db.making"} & {file.name for file in tmp_path.iterdir()}
+
+
+def test_a_first_journal_that_was_cut_off_is_made_again(tmp_path):
+    (tmp_path / "journal.db.making").write_bytes(b"half of a journal")
+    (tmp_path / "journal.db.making-journal").write_bytes(b"its rollback journal")
+    journal = reopen(tmp_path).journal
+    assert journal.open_log().seq == 0
+    journal.close()
+    assert [file.name for file in tmp_path.iterdir()] == ["journal.db"]
