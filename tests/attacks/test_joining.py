@@ -2,54 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from proof import joining, wire
-from proof.joining import Kind
 from proof.keys import SeedSigner
 from proof.reasons import Reason
-from tests.attack_parts import NOW_S, AttackedGateway, Attacker, Owner
+from tests.attack_parts import NOW_S
 from tests.gateway_parts import descriptor
 
 pytestmark = pytest.mark.mosquitto
 THIEF = SeedSigner(b"t" * 32, "file")
 SPENT = "unknown, expired, already used or its secret is wrong (the claim was used by another device)"
-
-
-@pytest.fixture
-def gateway(tmp_path, mosquitto, until) -> Iterator[Callable[..., AttackedGateway]]:
-    made: list[AttackedGateway] = []
-
-    def make(name: str = "test-net", kind: Kind = "test") -> AttackedGateway:
-        made.append(AttackedGateway(tmp_path / name, mosquitto.url, name, kind))
-        made[-1].start(until)
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
-
-
-@pytest.fixture
-def owner(tmp_path, until) -> Callable[..., Owner]:
-    return lambda name="owner", **options: Owner(tmp_path / name, until, **options)
-
-
-@pytest.fixture
-def attacker(mosquitto, until) -> Iterator[Callable[..., Attacker]]:
-    made: list[Attacker] = []
-
-    def make(*topics: str) -> Attacker:
-        made.append(Attacker(mosquitto.port, until, *topics))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
 
 
 def request(claim: joining.JoinClaim, signer: SeedSigner, **changes: object) -> bytes:
