@@ -17,7 +17,8 @@ PARALLEL := -n auto --dist worksteal
 .DELETE_ON_ERROR:
 # Two set-ups of one environment at once would damage it.
 .NOTPARALLEL:
-.PHONY: help demo install uninstall purge test test-all crash powercut fuzz check vectors vectors-check interop bench clean
+.PHONY: help demo install uninstall purge deb test test-all crash powercut fuzz check vectors vectors-check interop bench
+.PHONY: clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,6 +35,9 @@ uninstall: ## remove it; keys, data and configuration stay
 
 purge: ## remove it with keys, data and configuration, after asking
 	@systemd/uninstall --purge
+
+deb: ## a Debian package into dist/ (ARCH=arm64 or amd64, on any machine)
+	@PYTHON="$(PYTHON)" systemd/deb/build $(ARCH)
 
 test: $(DEV) ## the quick suite, under five minutes
 	@scripts/debian-packages $(TEST_PACKAGES)

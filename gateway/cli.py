@@ -158,7 +158,7 @@ def _broker(settings: Settings, wanted: bool) -> Iterator[None]:
     try:
         from gateway.broker import EmbeddedBroker
     except ModuleNotFoundError:
-        raise FixInput('The embedded broker needs amqtt: run `pip install "fieldproof[broker]"`.') from None
+        raise FixInput("The embedded broker needs amqtt: in a clone: `pip install '.[broker]'`.") from None
     embedded = EmbeddedBroker(port)
     try:
         yield

@@ -120,7 +120,7 @@ def bus(
 def broker(port: Annotated[int, typer.Option(min=1, max=65535)] = 1883) -> None:
     """Run an MQTT broker on 127.0.0.1 for tests; needs no server, keeps nothing."""
     if find_spec("amqtt") is None:
-        raise FixConfig("The embedded broker needs amqtt: pip install 'fieldproof[broker]'.")
+        raise FixConfig("The embedded broker needs amqtt: in a clone: `pip install '.[broker]'`.")
     # It is the gateway's, and neighbours do not import each other: become that program.
     os.execv(sys.executable, [sys.executable, "-m", "gateway.broker", str(port)])  # noqa: S606 our own module
 

@@ -36,6 +36,7 @@ from provisioning import (
     wholefile,
 )
 from provisioning.asking import DEADLINE_S
+from provisioning.become import owning
 from provisioning.person import Person
 from provisioning.starting import Started
 
@@ -96,10 +97,12 @@ class Setup:
             return settings
         chosen = self._instruments()
         state_dir = self.answers.state_dir.absolute()
-        key = self.answers.key or keychoice.best(
-            state_dir, self.board, self.answers.devices_root, self.person
-        )
-        if self._claim is None and not self._is_member(state_dir, key):
+        with owning(state_dir):
+            key = self.answers.key or keychoice.best(
+                state_dir, self.board, self.answers.devices_root, self.person
+            )
+            is_member = self._is_member(state_dir, key)
+        if self._claim is None and not is_member:
             self._claim = self._asked_claim()
         text = configuring.text(state_dir, key, chosen, self._plain_allowed())
         if path.exists():
@@ -147,13 +150,14 @@ class Setup:
     # 2. the network
 
     def _member(self, settings: Settings) -> dict[str, Any]:
-        """Who this device is and where it belongs. A running agent is asked: as a service it has a user of
-        its own, and the key is that user's only."""
+        """Who this device is and where it belongs. A running agent is asked, whoever it runs as: the key is
+        that user's only."""
         self._step(2, "Key and network")
         report = starting.running(settings)
         if report is None:
-            joined = self._joined(settings).membership
-            known = asdict(identity.describe(settings, open_key(settings.key, self.board)))
+            with owning(settings.state_dir):
+                joined = self._joined(settings).membership
+                known = asdict(identity.describe(settings, open_key(settings.key, self.board)))
             return {**known, "network": joined.network, "kind": joined.kind}
         if self._claim is not None:
             joining.require_good_for(self._claim, self.now_s(), report["network"])

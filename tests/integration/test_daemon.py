@@ -326,11 +326,24 @@ def captured(settings: Settings) -> Callable[[], bool]:
     return lambda: settings.control_socket.exists() and report(settings)["readings"]["captured"] >= 3
 
 
+def test_a_death_is_counted_at_the_next_start_and_a_stop_is_not(member, child, run, until):
+    settings = settings_of(member[0], NOWHERE)
+    process = child(NOWHERE)
+    until(captured(settings), 30, what="three samples")
+    process.kill()
+    process.wait(10)
+    for _ in range(2):
+        served = run(settings)
+        until(settings.control_socket.exists, 30, what="the agent's socket")
+        assert served.node.status()["recovery"]["restarted"] == 1
+        served.stop()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_seals_what_is_open_even_where_no_broker_is(member, child, until, number):
     settings = settings_of(member[0], NOWHERE)
     process = child(NOWHERE)
-    until(captured(settings), what="three samples")
+    until(captured(settings), 30, what="three samples")
     began_s = time.monotonic()
     process.send_signal(number)
     _out, err = process.communicate(timeout=15)
@@ -347,7 +360,7 @@ def test_a_signal_publishes_what_it_sealed_within_two_seconds(member, child, gat
     there = gateway(mosquitto.port)
     settings = settings_of(member[0], mosquitto.url)
     process = child(mosquitto.url)
-    until(captured(settings), what="three samples")
+    until(captured(settings), 30, what="three samples")
     until(lambda: there.presence, what="the device")
     log = sealed_log(settings)
     there.send("receipt", there.sign(there.receipt(log, None)))  # it may publish at once
@@ -370,7 +383,7 @@ def sealed_log(settings: Settings) -> bytes:
 def test_what_a_killed_agent_had_appended_is_there_and_its_restart_goes_on(member, child, until):
     settings = settings_of(member[0], NOWHERE)
     process = child(NOWHERE)
-    until(captured(settings), what="three samples")
+    until(captured(settings), 30, what="three samples")
     process.send_signal(signal.SIGKILL)
     process.wait(10)
     before = sum(readings_in_proofs(settings))
@@ -392,7 +405,7 @@ def alive_with(settings: Settings, count: int) -> bool:
 def test_the_log_of_a_whole_life_holds_no_secret(member, child, until, tmp_path):
     settings = settings_of(member[0], NOWHERE)
     process = child(NOWHERE)
-    until(captured(settings), what="three samples")
+    until(captured(settings), 30, what="three samples")
     process.terminate()
     out, err = process.communicate(timeout=15)
     key = open_key(settings.key)
