@@ -262,13 +262,16 @@ class Campaign:
 
 
 def product_from(wheels: Path) -> bytes:
-    """Installer and wheels, as one archive."""
-    made = subprocess.run(
-        ["tar", "-cf", "-", "-C", ROOT, "systemd", "-C", wheels.parent, wheels.name],
-        check=True,
-        capture_output=True,
-    )
-    return made.stdout
+    """Installer and wheels, as one archive: the same files make the same bytes."""
+    words = ["tar", "-cf", "-", "--sort=name", "--mtime=@0", "--owner=0", "--group=0"]
+    words += [
+        "-C",
+        str(ROOT),
+        "systemd",
+        "-C",
+        str(wheels.parent),
+    ]
+    return subprocess.run([*words, wheels.name], check=True, capture_output=True).stdout
 
 
 def fetch_wheels(folder: Path) -> Path:
