@@ -8,6 +8,11 @@ DEV := .venv/.installed-dev
 INTEROP := .venv-interop/.installed
 FUZZ := .venv-fuzz/.installed
 SECONDS = 600
+# `make pi`: how many power cuts, after how many of them the machine boots again, and the dice.
+CUTS = 100
+REBOOTS = 10
+SEED = 1
+PI_PACKAGES := debootstrap qemu-system-arm qemu-user-static binfmt-support qemu-utils cpio e2fsprogs openssh-client
 # What tests start beside Python: a broker, a TPM and its tools, systemd-creds, a terminal. The name of a command or a package.
 TEST_PACKAGES := mosquitto shellcheck strace swtpm tpm2-tools systemd tmux
 # Several tests wait at once; a process that has nothing left takes over what another still has to do.
@@ -18,7 +23,7 @@ PARALLEL := -n auto --dist worksteal
 # Two set-ups of one environment at once would damage it.
 .NOTPARALLEL:
 .PHONY: help demo install uninstall purge deb test test-all crash powercut fuzz check vectors vectors-check interop bench
-.PHONY: clean
+.PHONY: pi clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -74,6 +79,10 @@ vectors-check: $(DEV) ## fail if the code would write other vectors than the com
 
 interop: $(INTEROP) ## another COSE library (python-cwt) verifies the committed vectors
 	.venv-interop/bin/python tests/interop/verify_with_cwt.py
+
+pi: $(DEV) ## power cuts of a virtual machine of a Raspberry Pi's class, as root (CUTS=100 REBOOTS=10 SEED=1)
+	@scripts/debian-packages $(PI_PACKAGES)
+	@$(BIN)/python -m tests.pi_vm.power_cuts --cuts $(CUTS) --reboots $(REBOOTS) --seed $(SEED)
 
 bench: $(DEMO) ## the figures of the README, into docs/benchmarks.md (needs mosquitto)
 	@scripts/debian-packages mosquitto strace

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fieldproof" / "pi_vm"
 RECEIPT_S, ALIVE_S = 900.0, 40.0
+PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+PROGRAMS = "qemu-system-aarch64 qemu-img debootstrap update-binfmts cpio mke2fs e2fsck debugfs ssh".split()
 EARLY = 0.25  # of the boots: cut while the machine still starts, or soon after
 _INSTALL = """set -e
 mkdir -p /root/new && cd /root/new && tar xf -
@@ -93,6 +96,12 @@ def image() -> Image:
         CACHE.mkdir(parents=True, exist_ok=True)
         subprocess.run([HERE / "build-image", folder], check=True)
     return Image(folder)
+
+
+def require_programs() -> None:
+    """Raises `MachineError`."""
+    if missing := [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]:
+        raise MachineError(f"missing here: {', '.join(missing)}; `make pi` installs their packages as root")
 
 
 def copy(disk: Path, to: Path) -> Path:
@@ -295,20 +304,25 @@ def main() -> int:
     asked = parser.parse_args()
     folder = asked.dir or Path(tempfile.mkdtemp(prefix="fieldproof-pi-"))
     folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the machine is ended
     say(f"seed {asked.seed}, folder {folder}, load {os.getloadavg()}")
-    campaign = Campaign(image(), folder, asked.seed)
+    campaign = None
     try:
+        require_programs()
+        campaign = Campaign(image(), folder, asked.seed)
         campaign.install(product_from(asked.wheels or fetch_wheels(folder)))
         campaign.join()
         for boot in range(asked.reboots):
-            campaign.boot_and_cut((asked.cuts - campaign.cuts) // (asked.reboots - boot) - 1)
+            left = asked.cuts - asked.reboots - campaign.cuts
+            campaign.boot_and_cut(max(0, left // (asked.reboots - boot)))
         say(campaign.finish())
     except MachineError as error:
         say(f"fieldproof: {error}")
         return 1
     finally:
-        campaign.close()
-        say(f"load {os.getloadavg()}; {'kept: ' if campaign.problems else ''}{folder}")
+        if campaign is not None:
+            campaign.close()
+        say(f"load {os.getloadavg()}; folder {folder}")
     if not campaign.problems and not asked.dir:
         shutil.rmtree(folder)
     return 1 if campaign.problems else 0

@@ -5,6 +5,7 @@
 - When `append` has returned, and before a proof is handed to the broker, one line goes to the sectors behind
   the file system, past every cache of the kernel. In the log of the disk (`disk_log`) it stands where the
   promise was made: behind the flush that made it true.
+- An instrument that HANGING names never comes back from its next read.
 - Each line has a slot of 4096 bytes; slots are used in turn, for the log keeps all of them anyway.
 """
 
@@ -15,9 +16,11 @@ import mmap
 import os
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 DISK = "/dev/vda"
+HANGING = Path("/run/hanging-instruments")
 FIRST, SLOTS, SLOT = 1008 * 2**20, 4096, 4096
 
 
@@ -38,12 +41,17 @@ def main(fd: int) -> int:
     from agent import lean
 
     lean.prepare()
-    from agent import daemon, keeper, memory, mqtt
+    from agent import daemon, keeper, memory, mqtt, sampler
     from agent.sample import Captured
     from proof import cose, wire
 
     witness = Witness()
-    append, publish = keeper.Keeper.append, mqtt.Link.publish
+    append, publish, turn = keeper.Keeper.append, mqtt.Link.publish, sampler.Sampler._turn
+
+    def turn_or_hang(self: sampler.Sampler, instant_ns: int) -> None:
+        if HANGING.exists() and self.name in HANGING.read_text().split():
+            threading.Event().wait()
+        turn(self, instant_ns)
 
     def witnessed_append(self: keeper.Keeper, sample: Captured) -> None:
         append(self, sample)
@@ -63,6 +71,7 @@ def main(fd: int) -> int:
 
     keeper.Keeper.append = witnessed_append  # type: ignore[method-assign]
     mqtt.Link.publish = witnessed_publish  # type: ignore[method-assign]
+    sampler.Sampler._turn = turn_or_hang  # type: ignore[method-assign]
     memory.close()
     return daemon.main(fd)
 
