@@ -54,7 +54,7 @@ test-all: $(DEV) ## every test, then ten minutes of fuzzing
 	@$(MAKE) --no-print-directory fuzz SECONDS=600
 
 crash: $(DEV) ## kill agent, gateway and broker N times and break what can break (N=1000; SEED=… for one world)
-	@scripts/debian-packages mosquitto
+	@scripts/debian-packages mosquitto gcc
 	@$(BIN)/python -m tests.crash.campaign --kills $(or $(N),1000) $(if $(SEED),--seed $(SEED))
 
 powercut: $(DEV) ## power cuts at every sync of a long run, every disk they may leave (ROUNDS=12 SEED=1)

@@ -7,11 +7,13 @@
 - A new one is made beside its place (`journal.db.making`) and comes there whole. Where it replaces another it
   waits as `journal.db.next`, finished, until the other is out of the way: a power cut between leaves one of
   the two in place, or the next start completes the change. Each step is on disk before the one that follows.
+- A disk that is full, failing or read-only may be another one at the next start: try again, no hard stop.
 - Nobody is ever asked to delete a file by hand.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sqlite3
@@ -20,7 +22,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.errors import FixStore
+from agent.errors import FixStore, TryAgain
 from agent.journal import Journal
 from agent.salvage import read_only, salvage
 from agent.schema import SCHEMA_VERSION
@@ -41,7 +43,7 @@ class Opened:
 
 def open_journal(path: Path, device: str, boot_id: bytes, *, condemned: bool = False) -> Opened:
     """A journal of `device` with an open log and this boot counted; `condemned` says that its reader has
-    met damage in it. Raises `FixStore`."""
+    met damage in it. Raises `FixStore`, or `TryAgain` where it is the disk that refuses."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _tidy(path)
@@ -56,6 +58,11 @@ def open_journal(path: Path, device: str, boot_id: bytes, *, condemned: bool = F
     except (OSError, sqlite3.Error) as error:
         if isinstance(error, sqlite3.Error) and is_damage(error) and not condemned:
             return open_journal(path, device, boot_id, condemned=True)
+        if may_pass(error, path):
+            raise TryAgain(
+                f"The journal {path} cannot be opened now: {error}. Look at the disk (`df`, `dmesg`); it is "
+                "tried again."
+            ) from None
         raise FixStore(
             f"The journal {path} cannot be opened: {error}. Does the folder exist, and does this user own it?"
         ) from None
@@ -108,6 +115,21 @@ def is_damage(error: sqlite3.Error) -> bool:
     if code is None:  # raised by Python (text that is no UTF-8) or by us, not by SQLite
         return type(error) in (sqlite3.DatabaseError, sqlite3.OperationalError)
     return (code & 0xFF) in _DAMAGE
+
+
+def may_pass(error: OSError | sqlite3.Error, path: Path) -> bool:
+    """Whether it is the disk that refuses: full, failing, or a file system that turned read-only. A start
+    that met it is worth another; an owner or a permission is not."""
+    if isinstance(error, OSError):
+        refused = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+    else:
+        refused = (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (
+            sqlite3.SQLITE_FULL,
+            sqlite3.SQLITE_IOERR,
+        )
+    with suppress(OSError):
+        refused = refused or bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
+    return refused
 
 
 def is_full(error: sqlite3.Error) -> bool:

@@ -9,21 +9,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from tests.crash import proxy
+from tests.crash import damage, proxy
 
 PROCESSES = ("kill_gateway", "kill_broker", "freeze_gateway", "reboot")
 CLOCK = ("day_on", "day_back", "ten_years_on", "ten_years_back", "at_1970")
-NETWORK, ANSWERS = proxy.NETWORK, tuple(mode for mode in proxy.ANSWERS if mode != "contradiction")
+# `read_only` and `full` happen to a whole file system, the others to calls.
+DISK = ("full", "read_only", "turned_read_only", "write_error", "half_write", "sync_error", "gateway_disk")
 MENUS = {
     "kills": ("kill_gateway", "kill_broker", "reboot"),
     "clock": CLOCK,
-    "network": NETWORK,
-    "answers": ANSWERS,
+    "network": proxy.NETWORK,
+    "answers": proxy.ANSWERS,
+    "disk": DISK,
+    "damage": tuple(damage.KINDS),
 }
-_RARE = {"kills": 0.12}  # how often a life has a fault of its menu; else `_OFTEN`
+_RARE = {"kills": 0.12, "damage": 0.12}  # how often a life has a fault of its menu; else `_OFTEN`
 _OFTEN = 0.6
 
 
@@ -52,12 +55,12 @@ class Plan:
     last: tuple[Fault, ...]
 
 
-def menus_of(seed: int) -> tuple[str, ...]:
+def menus_of(seed: int, without: Collection[str] = ()) -> tuple[str, ...]:
     """What a world meets where nobody chose: every second one only kills, the others some of everything."""
     if seed % 2:
         return ("kills",)
     dice = random.Random(f"menus {seed}")
-    others = [menu for menu in MENUS if menu != "kills"]
+    others = [menu for menu in MENUS if menu not in ("kills", *without)]
     return ("kills", *dice.sample(others, dice.randint(1, len(others))))
 
 

@@ -15,6 +15,7 @@ other. Pure, but for reading the two files it is handed.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from proof import bundle, sealing
 from proof.reasons import Refused
 from tests.crash.world import World
 
+_KEPT = re.compile(r"journal\.db\.corrupt-\d+")
 _NEVER = ("equivocation", "broken_chain", "bad_signature", "malformed", "bad_key", "bad_rotation", "revoked")
 
 
@@ -50,6 +52,8 @@ class Verdict:
     twice: int
     proofs: int
     logs: int
+    quarantined: int
+    resumed: int
     problems: tuple[str, ...]
 
 
@@ -109,6 +113,8 @@ def judge(world: World, allowed: Allowed) -> Verdict:
         twice=twice,
         proofs=len(proofs),
         logs=len({log for log, _ in places}),
+        quarantined=sum(_KEPT.fullmatch(path.name) is not None for path in world.state.iterdir()),
+        resumed=len(world.resumed.read_text().splitlines()) if world.resumed.exists() else 0,
         problems=tuple(problems),
     )
 

@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -24,12 +25,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from agent.errors import TryAgain
 from tests.conftest import Mosquitto, hold_port
-from tests.crash import faults, lives, oracle, proxy
+from tests.crash import damage, failing_disk, faults, lives, oracle, proxy
 from tests.crash.faults import Fault, Life, Plan
 from tests.crash.lives import Child
 from tests.crash.oracle import Allowed
@@ -37,6 +39,7 @@ from tests.crash.world import World
 
 LIVELY_S = 90.0
 _FIRST_SAMPLE_S = 30.0  # a life that is to sample first; a machine under load takes its time
+_TROUBLED_S = 0.3  # so long a life under a fault of the disk waits for samples that may never come
 _MET_S = 0.7  # so long a life waits for its network's fault to meet something
 _LAST = 12  # readings of the last life
 _STEPS_S = {
@@ -46,6 +49,13 @@ _STEPS_S = {
     "ten_years_back": -315_576_000,
     "at_1970": -1_798_761_600,
 }
+_CALLS = {
+    "turned_read_only": failing_disk.READ_ONLY,
+    "write_error": failing_disk.WRITE_EIO,
+    "half_write": failing_disk.WRITE_EIO | failing_disk.HALF,
+    "sync_error": failing_disk.SYNC_EIO,
+}
+_ANY_CALL = (failing_disk.FULL, *_CALLS.values())
 Heal = Callable[[], None]
 
 
@@ -66,6 +76,12 @@ class Runner:
         agent_port = self._listening.getsockname()[1] if self._through else self._broker.port
         state = folder / "state"
         state.mkdir()
+        self._disk = failing_disk.SmallDisk(state) if "disk" in menus else None
+        self._trouble = 0  # faults in force that may keep the agent from starting or sampling
+        self._failed_before = failing_disk.failed_calls() if self._disk else 0
+        self._gaps = False
+        self._damaged_at: int | None = None
+        self._dice = random.Random(f"details {seed}")
         self.world = World(folder, state, seed, 3 + seed % 9, self._broker.port, agent_port)
         with (folder / "set-up.log").open("w") as said, contextlib.redirect_stdout(said):
             self.world.set_up()
@@ -77,6 +93,9 @@ class Runner:
         if self._proxy:
             self._proxy.kill()
         self._broker.kill()
+        if self._disk:
+            shutil.copytree(self.world.state, self._folder / "state-at-the-end")
+            self._disk.close()
 
     def did(self) -> list[str]:
         """What the network did to packets and connections."""
@@ -87,10 +106,12 @@ class Runner:
             self._live(life)
         self._heal(everything=True)
         self._live_on(plan.last)
-        allowed = Allowed(slack=self.kills)
+        failed = failing_disk.failed_calls() - self._failed_before if self._disk else 0
+        allowed = Allowed(self.kills + failed, self._damaged_at, self._gaps)
         return oracle.judge(self.world, allowed)
 
     def _live(self, life: Life) -> None:
+        self._mind_gateway()
         for fault in life.faults:
             if not fault.during:
                 self._strike(fault)
@@ -100,7 +121,9 @@ class Runner:
                 time.sleep(fault.number % 100 / 2_000)
                 self._strike(fault)
         enough = before + (life.captured or 0)
-        if not self._await(lambda: self._witnessed() >= enough):
+        if self._trouble:
+            self._await(lambda: self._witnessed() >= enough, _TROUBLED_S)
+        elif not self._await(lambda: self._witnessed() >= enough):
             self.problems.append(f"no sample within {_FIRST_SAMPLE_S:g} s of a start")
         if self._through and any(fault.kind in proxy.MODES for fault in life.faults):
             self._await(lambda: len(self.did()) > did, _MET_S)
@@ -108,6 +131,8 @@ class Runner:
         code = agent.kill()
         if code == -signal.SIGKILL:
             self.kills += 1
+        elif code == TryAgain.exit_code and self._trouble:
+            self.counts["ended, to be restarted"] += 1
         else:
             self.problems.append(f"the agent ended by itself with {code}: {self._last_words()}")
         self._heal()
@@ -117,19 +142,32 @@ class Runner:
         agent = lives.agent(self.world, more=_LAST)
         for fault in last:
             time.sleep(fault.number % 100 / 200)
-            self._strike(fault)
+            self._strike(replace(fault, during=True))
         if last:
             time.sleep(0.5)
             self._heal(everything=True)
-        code = agent.ended(LIVELY_S)
+        end_s = time.monotonic() + LIVELY_S
+        while (code := agent.ended(end_s - time.monotonic())) == TryAgain.exit_code:
+            agent = lives.agent(self.world, more=_LAST)  # as systemd does
         if code is None:
             agent.kill()
             self.problems.append(f"not everything was receipted {LIVELY_S:g} s after the last fault")
         elif code:
             self.problems.append(f"the last life ended with {code}: {self._last_words()}")
+        self._mind_gateway()
         for log in (self.world.log, self.world.gateway_log):
             if "Traceback" in (said := log.read_text(errors="replace")):
                 self.problems.append(f"{log.name}: {said[said.index('Traceback') :][:1500]}")
+
+    def _mind_gateway(self) -> None:
+        """As its service manager does: what may work later is started again."""
+        code = self._gateway.ended(0)
+        if code is None:
+            return
+        if code != TryAgain.exit_code:
+            self.problems.append(f"the gateway ended by itself with {code}")
+        self.counts["gateway ended, restarted"] += 1
+        self._gateway = lives.gateway(self.world)
 
     def _witnessed(self) -> int:
         with contextlib.suppress(FileNotFoundError), self.world.witness.open("rb") as file:
@@ -156,6 +194,10 @@ class Runner:
             heal = self._step_clock(_STEPS_S[fault.kind], synced=fault.number % 2 == 0)
         elif fault.kind in proxy.MODES:
             heal = self._mode(fault.kind)
+        elif fault.kind in damage.KINDS:
+            heal = self._damage_later(fault)
+        elif fault.kind in faults.DISK:
+            heal = self._break_disk(fault)
         else:
             heal = getattr(self, f"_{fault.kind}")()
         if heal:
@@ -205,6 +247,47 @@ class Runner:
 
         return heal
 
+    def _damage_later(self, fault: Fault) -> Heal:
+        """Between this life and the next: nobody has the file open."""
+
+        def strike() -> None:
+            if damage.damage(self.world.settings.journal_path, fault.kind, random.Random(fault.number)):
+                self._damaged_at = self._witnessed()
+
+        return strike
+
+    def _break_disk(self, fault: Fault) -> Heal | None:
+        assert self._disk is not None
+        small, whose, every = self._disk, failing_disk.AGENT, self._dice.choice((1, 1, 2, 5))
+        if fault.kind == "full":
+            small.fill(self._dice.choice((0, 0, 8_192, 65_536)))
+            self._gaps, undo = True, small.empty
+        elif fault.kind == "read_only":
+            if fault.during:
+                return None  # files are open for writing there: `turned_read_only`
+            small.read_only(True)
+
+            def undo() -> None:
+                small.read_only(False)
+        else:
+            what = _CALLS.get(fault.kind) or self._dice.choice(_ANY_CALL)
+            if fault.kind == "turned_read_only":
+                every = 1
+            if fault.kind == "gateway_disk":
+                whose = failing_disk.GATEWAY
+            failing_disk.fail(whose, what, every)
+
+            def undo() -> None:
+                failing_disk.fail(whose, 0)
+
+        self._trouble += 1
+
+        def heal() -> None:
+            undo()
+            self._trouble -= 1
+
+        return heal
+
     def _start_proxy(self) -> Child:
         ours, theirs = socket.socketpair()
         self._control = ours
@@ -224,6 +307,7 @@ class Runner:
 
 def run(seed: int, menus: Sequence[str], count: int, folder: Path) -> dict[str, Any]:
     """A verdict as plain values."""
+    failed_before = failing_disk.failed_calls() if "disk" in menus else 0
     runner = Runner(folder, seed, menus)
     began_s = time.monotonic()
     try:
@@ -234,6 +318,8 @@ def run(seed: int, menus: Sequence[str], count: int, folder: Path) -> dict[str, 
     problems = [*runner.problems, *verdict.problems]
     said = asdict(verdict) | {"seed": seed, "menus": menus, "kills": runner.kills, "took_s": round(took_s, 2)}
     met = dict(Counter(runner.did()))
+    if "disk" in menus:
+        met["failed calls"] = failing_disk.failed_calls() - failed_before
     return said | {"faults": dict(runner.counts), "met": met, "problems": problems, "good": not problems}
 
 
@@ -253,18 +339,25 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=memory_folder())
     parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
+    without = set[str]()
+    if sentence := failing_disk.missing():
+        sys.stderr.write(f"crash: no faults of disks: {sentence}\n")
+        without.add("disk")
+    else:
+        failing_disk.preload()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     lives.prepare()
     good = True
     for seed in range(options.seed, options.seed + options.worlds * options.step, options.step):
         folder = Path(tempfile.mkdtemp(prefix=f"fieldproof-crash-{seed}-", dir=options.folder))
-        said = run(seed, options.menu or faults.menus_of(seed), options.lives, folder)
+        said = run(seed, options.menu or faults.menus_of(seed, without), options.lives, folder)
         good = good and said["good"]
         if said["good"] and not options.keep:
             shutil.rmtree(folder)
         else:
             said["kept"] = str(folder)
         print(json.dumps(said), flush=True)
+    failing_disk.clean_up()
     return 0 if good else 1
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import MOSQUITTO
-from tests.crash import faults, oracle, proxy
+from tests.crash import failing_disk, faults, oracle, proxy
 from tests.crash.oracle import Allowed
 from tests.crash.world import World
 
@@ -44,12 +44,19 @@ def run_world(folder: Path, seed: int, lives: int, *menus: str, more: tuple[str,
     verdict: dict[str, Any] = json.loads(said)
     assert verdict["good"], json.dumps(verdict, indent=1)
     assert ran.returncode == 0, errors
-    assert (verdict["lost"], verdict["kills"]) == (0, lives)
+    assert verdict["lost"] == 0
+    assert verdict["kills"] + verdict["faults"].get("ended, to be restarted", 0) == lives
     return verdict
+
+
+def needs_what(menu: str) -> None:
+    if menu == "disk" and (sentence := failing_disk.missing()):
+        pytest.skip(sentence)
 
 
 @pytest.mark.parametrize("menu", faults.MENUS)
 def test_no_reading_is_lost_whatever_breaks(menu: str, tmp_path: Path) -> None:
+    needs_what(menu)
     verdict = run_world(tmp_path, 11, 12, menu)
     assert verdict["captured"] >= 12
     assert verdict["faults"]
@@ -59,10 +66,11 @@ def test_no_reading_is_lost_whatever_breaks(menu: str, tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [21, 22, 23])
 def test_no_reading_is_lost_whatever_breaks_at_once(seed: int, tmp_path: Path) -> None:
-    verdict = run_world(tmp_path, seed, 100, *faults.MENUS)
+    menus = [menu for menu in faults.MENUS if menu != "disk" or not failing_disk.missing()]
+    verdict = run_world(tmp_path, seed, 100, *menus)
     assert len(verdict["faults"]) > 15
     assert {"forget", "half_open", "reset", "stranger", "other_device"} & verdict["met"].keys()
-    assert verdict["met"].keys() <= {*proxy.NETWORK, *proxy.ANSWERS}
+    assert verdict["met"].keys() <= {*proxy.MODES, "failed calls"}
 
 
 @pytest.fixture(scope="module")

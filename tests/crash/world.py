@@ -2,7 +2,7 @@
 
 - Made here, not by command lines: keys, membership, the gateway's ledger, with the product's own functions.
 - The processes of a world are forked from the harness's (`tests.crash.lives`), so they share this object.
-- `state` may be a file system of its own (`tests.crash.disk`); everything else lies in `folder`.
+- `state` may be a file system of its own (`tests.crash.failing_disk`); everything else lies in `folder`.
 - What the forked processes must be told while they live stands in `shared`, memory of all of them.
 """
 

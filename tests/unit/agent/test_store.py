@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from agent import store
-from agent.errors import FixStore
+from agent.errors import FixStore, TryAgain
 from agent.papers import counts
 from agent.store import is_damage, open_journal
 from proof import sealing
@@ -250,6 +252,44 @@ def test_a_folder_that_is_a_file_is_a_hard_stop_with_a_sentence(tmp_path):
     (tmp_path / "state").write_text("")
     with pytest.raises(FixStore, match="cannot be opened"):
         open_journal(tmp_path / "state" / "journal.db", DEVICE_ID, FakeClock().boot_id)
+
+
+def sqlite_error(code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("said by the disk")
+    error.sqlite_errorcode = code
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        sqlite_error(sqlite3.SQLITE_FULL),
+        sqlite_error(sqlite3.SQLITE_IOERR_FSYNC),
+        sqlite_error(sqlite3.SQLITE_IOERR_SHMSIZE),
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EROFS, "Read-only file system"),
+    ],
+)
+def test_a_disk_that_refuses_is_worth_another_start(error, tmp_path, monkeypatch):
+    before = fill(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "Journal", mock.Mock(side_effect=error))
+        with pytest.raises(TryAgain, match="it is tried again"):
+            reopen(tmp_path)
+    opened = reopen(tmp_path)
+    log = opened.journal.open_log()
+    opened.journal.close()
+    assert (log.log, log.hash) == before
+
+
+@pytest.mark.parametrize("flag", [os.ST_RDONLY, 0])
+def test_a_file_system_that_is_read_only_lacks_no_permission(flag, tmp_path, monkeypatch):
+    fill(tmp_path)
+    told = mock.Mock(return_value=mock.Mock(f_flag=flag))
+    monkeypatch.setattr(os, "statvfs", told)
+    monkeypatch.setattr(store, "Journal", mock.Mock(side_effect=sqlite_error(sqlite3.SQLITE_READONLY)))
+    with pytest.raises(TryAgain if flag else FixStore):
+        reopen(tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
