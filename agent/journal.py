@@ -12,7 +12,7 @@
   rotation object (`agent.rotation`).
 - One log is open: the newest row of `logs`. A journal knows its device and opens for no other.
 - A damaged file is renamed and kept, a new one takes its place (`agent.store`). What SQLite reads and cannot
-  be true (a sample that is no CBOR, a proof that is not what its hash says) is damage too.
+  be true (a sample or a proof that is not what its checksum or hash says) is damage too.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from agent.clock import Wall
 from agent.journal import Journal
 from agent.sample import readable
 from proof import sealing
@@ -57,7 +58,8 @@ def salvage(path: Path, journal: Journal) -> Predecessor | None:
         if newest:
             _copy_proofs(old, journal, newest.id)
         for row in _rows(old, _SAMPLES, "samples ORDER BY id", _SAMPLE_TYPES):
-            if readable(row[-1]):
+            _, instrument, boot_id, boottime_ns, *wall, record = row
+            if readable(record, instrument, boot_id, boottime_ns, Wall(*wall)):
                 journal.bootcount(row[2])
                 _insert(journal, "samples", _SAMPLES, row)
         for row in _rows(old, _LOSSES, "losses ORDER BY id", _LOSS_TYPES):

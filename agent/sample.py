@@ -1,10 +1,13 @@
 """A captured sample: what one instrument gave in one read, calibrated, flagged, with its time.
 
-On disk it is a CBOR array [[[quantity, unit, value] …], flags, raw]; time and names are columns.
+On disk it is a CBOR array [[[quantity, unit, value] …], flags, raw, sum]; time and names are columns. `sum`
+is a CRC-32 of the columns and of the array up to it: SQLite does not notice a bit that flipped on the card,
+and what was not measured must not be signed. Records of an earlier version have none.
 """
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +17,7 @@ from proof.reasons import Refused
 from proof.senml import Measured
 
 MAX_RECORD_BYTES = 16 * 1024
+_SUM_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,19 @@ class Captured:
     raw: bytes = b""
 
     def record(self) -> bytes:
-        return cbor.encode([[[m.quantity, m.unit, m.value] for m in self.values], self.flags, self.raw])
+        values = [[m.quantity, m.unit, m.value] for m in self.values]
+        body = cbor.encode([values, self.flags, self.raw, bytes(_SUM_BYTES)])[:-_SUM_BYTES]
+        return body + self._sum(body)
+
+    def _sum(self, body: bytes) -> bytes:
+        wall = self.wall
+        columns = (self.instrument, self.boot_id, self.boottime_ns, wall.ns, wall.source, wall.maxerror_us)
+        return zlib.crc32(body, zlib.crc32(repr(columns).encode())).to_bytes(_SUM_BYTES, "big")
+
+    def wrote(self, record: bytes) -> bool:
+        """Whether `record` is, to the bit, what was stored of this sample."""
+        body, stored = record[:-_SUM_BYTES], record[-_SUM_BYTES:]
+        return self._sum(body) == stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +60,21 @@ class Missed:
     count: int = 1
 
 
-def readable(record: bytes) -> bool:
-    """Whether `record` is one that `Captured.record` wrote."""
+def readable(record: bytes, instrument: str, boot_id: bytes, boottime_ns: int, wall: Wall) -> bool:
+    """Whether `record` is what was stored with these columns."""
     try:
-        from_record(record, "", b"", 0, Wall(0, 0, 0))
+        from_record(record, instrument, boot_id, boottime_ns, wall)
     except (Refused, TypeError, ValueError):
         return False
     return True
 
 
 def from_record(record: bytes, instrument: str, boot_id: bytes, boottime_ns: int, wall: Wall) -> Captured:
-    """Raises `Refused`, TypeError or ValueError where `record` is damaged."""
+    """Raises `Refused`, TypeError or ValueError where `record` or a column is damaged."""
     values: list[Any]
-    values, flags, raw = cbor.decode(record, MAX_RECORD_BYTES, "a stored sample")
-    return Captured(
-        instrument, boot_id, boottime_ns, wall, tuple(Measured(n, u, v) for n, u, v in values), flags, raw
-    )
+    values, flags, raw, *summed = cbor.decode(record, MAX_RECORD_BYTES, "a stored sample")
+    measured = tuple(Measured(name, unit, value) for name, unit, value in values)
+    sample = Captured(instrument, boot_id, boottime_ns, wall, measured, flags, raw)
+    if summed and not sample.wrote(record):
+        raise ValueError("it is not what was stored")
+    return sample

@@ -1,7 +1,7 @@
 """What may happen to a world, drawn from a seed: when, for how long, and what to.
 
-- A plan is a sequence of lives; each ends with SIGKILL of the agent, wherever it is. `captured` None: after
-  `linger_s` from its start, which is often before it has sampled; else after so many samples and `linger_s`.
+- A plan is a sequence of lives; each ends with SIGKILL of the agent, wherever it is: `linger_s` after its
+  start, which is often before it has sampled; or after so many samples; or after the gateway has heard it.
 - A fault begins before the life it belongs to (`during` False) or in it, and lasts for `lives`.
 - Pure: what a fault does to processes and files is the runner's business (`tests.crash.run_world`).
 """
@@ -42,7 +42,10 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Life:
+    """`captured` None: from its start; `heard`: the gateway has committed something since."""
+
     captured: int | None
+    heard: bool
     linger_s: float
     faults: tuple[Fault, ...]
 
@@ -78,5 +81,6 @@ def _life(dice: random.Random, kinds: Sequence[str], often: float) -> Life:
         during, lives = dice.random() < 0.5, dice.choice((1, 1, 2, 4))
         faults.append(Fault(dice.choice(kinds), during, lives, dice.getrandbits(32)))
     if dice.random() < 0.4:
-        return Life(None, dice.uniform(0.0, 0.08), tuple(faults))
-    return Life(dice.choice((1, 2, 5, 12)), dice.expovariate(1 / 0.03), tuple(faults))
+        return Life(None, False, dice.uniform(0.0, 0.08), tuple(faults))
+    heard = dice.random() < 0.4
+    return Life(dice.choice((1, 2, 5, 12)), heard, dice.expovariate(1 / 0.03), tuple(faults))

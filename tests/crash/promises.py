@@ -19,14 +19,13 @@ from functools import cache
 from pathlib import Path
 
 from agent import rotation
-from agent.clock import Wall
 from agent.journal import Journal
 from agent.rotation import KeptKeys
-from agent.sample import from_record
+from agent.sample import MAX_RECORD_BYTES
 from agent.sealer import Sealer
 from agent.settings import ProofSettings
 from agent.store import open_journal
-from proof import sealing
+from proof import cbor, sealing
 from proof.cose import object_hash
 from proof.keys import key_id
 from tests.agent_parts import NETWORK, FakeClock, captured, make_descriptor
@@ -183,4 +182,4 @@ def _parsed(data: bytes) -> tuple[int, object, list[int]]:
 
 @cache
 def _number(record: bytes) -> int:
-    return int(from_record(record, "", b"", 0, Wall(0, 0, 0)).values[1].value) - 100_000
+    return int(cbor.decode(record, MAX_RECORD_BYTES, "a sample")[0][1][2]) - 100_000

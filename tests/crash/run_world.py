@@ -40,7 +40,7 @@ from tests.crash.world import World
 LIVELY_S = 90.0
 _FIRST_SAMPLE_S = 30.0  # a life that is to sample first; a machine under load takes its time
 _TROUBLED_S = 0.3  # so long a life under a fault of the disk waits for samples that may never come
-_MET_S = 0.7  # so long a life waits for its network's fault to meet something
+_MET_S = 0.7  # so long a life waits for its network's fault to meet something, or for the gateway
 _LAST = 12  # readings of the last life
 _STEPS_S = {
     "day_on": 86_400,
@@ -115,7 +115,8 @@ class Runner:
         for fault in life.faults:
             if not fault.during:
                 self._strike(fault)
-        before, did, agent = self._witnessed(), len(self.did()), lives.agent(self.world)
+        before, did, committed = self._witnessed(), len(self.did()), self._committed()
+        agent = lives.agent(self.world)
         for fault in life.faults:
             if fault.during:
                 time.sleep(fault.number % 100 / 2_000)
@@ -125,6 +126,8 @@ class Runner:
             self._await(lambda: self._witnessed() >= enough, _TROUBLED_S)
         elif not self._await(lambda: self._witnessed() >= enough):
             self.problems.append(f"no sample within {_FIRST_SAMPLE_S:g} s of a start")
+        if life.heard:
+            self._await(lambda: self._committed() != committed, _MET_S)
         if self._through and any(fault.kind in proxy.MODES for fault in life.faults):
             self._await(lambda: len(self.did()) > did, _MET_S)
         time.sleep(life.linger_s)
@@ -173,6 +176,11 @@ class Runner:
         with contextlib.suppress(FileNotFoundError), self.world.witness.open("rb") as file:
             return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 16), b""))
         return 0
+
+    def _committed(self) -> int:
+        """Changes when the gateway has committed."""
+        wal = self.world.ledger.with_name(self.world.ledger.name + "-wal")
+        return wal.stat().st_mtime_ns if wal.exists() else 0
 
     def _await(self, condition: Callable[[], bool], within_s: float = _FIRST_SAMPLE_S) -> bool:
         end_s = time.monotonic() + within_s

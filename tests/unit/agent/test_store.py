@@ -14,7 +14,7 @@ from agent import store
 from agent.errors import FixStore, TryAgain
 from agent.papers import counts
 from agent.store import is_damage, open_journal
-from proof import sealing
+from proof import cbor, sealing
 from proof.claims import Predecessor
 from proof.keys import device_id
 from tests.agent_parts import DEVICE_ID, FakeClock, captured, make_sealer, make_signer, open_test_journal
@@ -437,6 +437,38 @@ def test_a_sample_that_cannot_be_decoded_is_damage(tmp_path):
     with pytest.raises(sqlite3.DatabaseError, match="sample cannot be decoded") as error:
         journal.oldest_samples(FakeClock().boot_id, 1)
     assert is_damage(error.value)
+    journal.close()
+
+
+CHANGED_BY_A_BIT = [
+    "instrument = 'cme280-76'",
+    "boottime_ns = boottime_ns + 1024",
+    "wall_ns = wall_ns - 4096",
+    "source = source | 2",
+    "maxerror_us = maxerror_us + 65536",
+    "record = CAST(replace(record, 'Cel', 'Cem') AS BLOB)",
+]
+
+
+@pytest.mark.parametrize("changed", CHANGED_BY_A_BIT)
+def test_a_sample_whose_bits_flipped_is_damage_and_is_never_sealed(changed, tmp_path):
+    fill(tmp_path)
+    journal = reopen(tmp_path).journal
+    journal.execute(f"UPDATE samples SET {changed} WHERE id = (SELECT min(id) + 1 FROM samples)")
+    with pytest.raises(sqlite3.DatabaseError, match="not what was stored"):
+        journal.oldest_samples(FakeClock().boot_id, 5)
+    journal.close()
+    salvaged = open_journal(tmp_path / "journal.db", DEVICE_ID, FakeClock().boot_id, condemned=True).journal
+    assert len(salvaged.oldest_samples(FakeClock().boot_id, 1000)) == 4
+    salvaged.close()
+
+
+def test_a_sample_of_a_journal_from_before_checksums_is_read(tmp_path):
+    fill(tmp_path)
+    journal = reopen(tmp_path).journal
+    journal.execute("UPDATE samples SET record = ?", (cbor.encode([[["temperature", "Cel", 20]], 0, b""]),))
+    found = journal.oldest_samples(FakeClock().boot_id, 1000)
+    assert [sample.values[0].value for _, sample in found] == [20] * 5
     journal.close()
 
 
