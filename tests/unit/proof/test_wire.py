@@ -91,6 +91,7 @@ def test_a_topic_names_network_device_and_kind_and_is_read_back():
     [
         "", "fieldproof/1/moor/beacon", "fieldproof/2/moor/z6Mkabc/proof", "fieldproof/1/moor/abc/proof",
         "fieldproof/1/moor/z6Mkabc/proof/x", "/fieldproof/1/moor/z6Mkabc/proof",
+        f"fieldproof/1/moor/z6Mk{44 * 'l'}/proof", f"fieldproof/1/moor/z6Mk{45 * 'a'}/proof",
     ],
 )  # fmt: skip
 def test_a_topic_of_no_device_is_none(name):
