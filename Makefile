@@ -23,7 +23,7 @@ PARALLEL := -n auto --dist worksteal
 # Two set-ups of one environment at once would damage it.
 .NOTPARALLEL:
 .PHONY: help demo install uninstall purge deb test test-all crash powercut fuzz check vectors vectors-check interop bench
-.PHONY: pi clean
+.PHONY: pi year clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -87,6 +87,9 @@ pi: $(DEV) ## power cuts of a virtual machine of a Raspberry Pi's class, as root
 bench: $(DEMO) ## the figures of the README, into docs/benchmarks.md (needs mosquitto)
 	@scripts/debian-packages mosquitto strace
 	@$(BIN)/python -m benchmarks.run_all
+
+year: $(DEV) ## a simulated year of one node, and what came of it
+	@$(BIN)/python -m tests.crash.year
 
 clean: ## remove environments, caches and builds
 	rm -rf .venv .venv-interop .venv-fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -164,10 +164,10 @@ class Journal:
         return self._db.execute(known, (log,)).fetchone() is not None
 
     def closed_logs(self) -> list[int]:
-        """Ids of logs before the open one that still keep proofs without a receipt."""
+        """Ids of logs before the open one that still keep proofs without a receipt, or gaps not declared."""
         rows = self._db.execute(
-            "SELECT DISTINCT log_id FROM proofs WHERE receipted_s IS NULL AND data IS NOT NULL "
-            "AND log_id < (SELECT max(id) FROM logs) ORDER BY log_id"
+            "SELECT log_id FROM (SELECT log_id FROM proofs WHERE receipted_s IS NULL AND data IS NOT NULL "
+            "UNION SELECT log_id FROM gaps) WHERE log_id < (SELECT max(id) FROM logs) ORDER BY log_id"
         )
         return [row[0] for row in rows]
 
@@ -299,6 +299,11 @@ class Journal:
         ).fetchone()
         return bytes(row[0]) if row else None
 
+    def has_forgotten(self, log_id: int, seq: int) -> bool:
+        """Whether `seq` lies before everything that is remembered of a log (`agent.retention`)."""
+        row = self._db.execute("SELECT min(seq) FROM proofs WHERE log_id = ?", (log_id,)).fetchone()
+        return row[0] is not None and seq < row[0]
+
     def proof_at(self, log_id: int, seq: int) -> StoredProof | None:
         """None where there is none, or its bytes were evicted."""
         row = self._db.execute(
@@ -338,10 +343,12 @@ class Journal:
 
     def receipted_seq(self, log_id: int) -> int:
         """The newest receipted sequence number of a log, 0 before the first."""
-        row = self._db.execute(
-            "SELECT coalesce(max(seq), 0) FROM proofs WHERE log_id = ? AND receipted_s IS NOT NULL", (log_id,)
+        row = self._db.execute(  # the index by name: SQLite would walk down the whole backlog instead
+            "SELECT seq FROM proofs INDEXED BY receipted WHERE log_id = ? AND receipted_s IS NOT NULL "
+            "ORDER BY seq DESC LIMIT 1",
+            (log_id,),
         ).fetchone()
-        return int(row[0])
+        return int(row[0]) if row else 0
 
     def receipted_at_s(self) -> int:
         """The gateway's time of the newest receipt this store knows, -1 before the first."""

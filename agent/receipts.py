@@ -1,7 +1,8 @@
 """What a receipt does to the journal (§5.3, §5.4), inside one transaction.
 
 - It fits our log: proofs up to its head become evictable, its verdicts are kept for the owner.
-- It speaks of a log we closed ourselves, or one the gateway held before the newest receipt we know: old news.
+- It speaks of a log we closed ourselves, of one the gateway held before the newest receipt we know, or of a
+  proof so long receipted that its hash is forgotten: old news.
 - It speaks of a log this store has never seen, or its head is not what we signed: a new log is opened that
   names the gateway's head, and the readings without a receipt are sealed again in it (`agent.succession`).
 """
@@ -43,6 +44,8 @@ def accept(
     log = journal.open_log()
     if log is None:
         raise RuntimeError("a journal always has an open log")
+    if receipt.log == log.log and receipt.head_seq and journal.has_forgotten(log.id, receipt.head_seq):
+        return Outcome(journal.receipted_seq(log.id))
     stands = standing(receipt, log.log, lambda seq: journal.hash_at(log.id, seq))
     if stands is Standing.FITS:
         if receipt.head_seq >= journal.receipted_seq(log.id):

@@ -5,6 +5,9 @@
 - A proof that carries gap records may be given up too: its gaps join the new one and are said again.
 - The birth proof of a later log, which names the log before it, and a proof that carries a rotation are never
   given up before their receipt: without them the gateway could accept nothing that follows.
+- Where their log is left, the readings of given up proofs are declared as losses in the next one.
+- What is left of a proof that was evicted is forgotten when a receipt is `HASHES_KEPT` proofs past it, of a
+  closed log at once; a crowded store keeps no more beacons than proofs. So nothing here grows with the years.
 """
 
 from __future__ import annotations
@@ -13,12 +16,15 @@ import shutil
 from dataclasses import dataclass
 
 from agent.journal import Journal
+from agent.sample import Missed
 from agent.settings import JournalSettings
 from proof.claims import Gap
 
 EVICTED = "store full"
+SEVERAL = "*"  # instruments
 # A receipted proof is no loss; of the others no more go than are needed.
 _RECEIPTED_AT_ONCE, _UNRECEIPTED_AT_ONCE = 64, 8
+HASHES_KEPT = 256  # a broker may have kept a receipt that is so much older than the newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,8 @@ def make_room(journal: Journal, settings: JournalSettings, force: bool = False) 
         if not count and log:
             given_up = evict_unreceipted(journal, log.id, _UNRECEIPTED_AT_ONCE, EVICTED)
             count, gap = (1, given_up) if given_up else (0, gap)
+        if log:
+            _forget(journal, log.id)
         journal.commit()
         if not count:
             break
@@ -71,6 +79,28 @@ def evict_receipted(journal: Journal, limit: int) -> int:
         "WHERE receipted_s IS NOT NULL AND data IS NOT NULL ORDER BY log_id, seq LIMIT ?)",
         (limit,),
     ).rowcount
+
+
+def _forget(journal: Journal, open_id: int) -> None:
+    """See the module's rules. Only what is forgotten is read: the rest is as large as the store."""
+    for (log_id,) in journal.execute("SELECT id FROM logs").fetchall():
+        below = journal.receipted_seq(log_id) - (HASHES_KEPT if log_id == open_id else 0)
+        kept = journal.execute(
+            "SELECT seq FROM proofs INDEXED BY receipted WHERE log_id = ? AND receipted_s IS NOT NULL "
+            "AND data IS NOT NULL ORDER BY seq LIMIT 1",
+            (log_id,),
+        ).fetchone()
+        below = min(below, kept[0]) if kept else below
+        journal.execute("DELETE FROM proofs WHERE log_id = ? AND seq < ?", (log_id, below))
+        journal.execute("DELETE FROM gaps WHERE log_id = ? AND last_seq < ?", (log_id, below))
+    journal.execute(
+        "DELETE FROM proofs WHERE log_id < ? AND receipted_s IS NULL AND data IS NULL", (open_id,)
+    )
+    journal.execute(
+        "DELETE FROM beacons WHERE id <= (SELECT max(id) FROM beacons) - "
+        "(SELECT coalesce(max(seq) - min(seq) + 1, 0) FROM proofs WHERE log_id = ?)",
+        (open_id,),
+    )
 
 
 def evict_unreceipted(journal: Journal, log_id: int, limit: int, reason: str) -> Gap | None:
@@ -115,6 +145,22 @@ def take_gaps(journal: Journal, log_id: int, carrier_seq: int, limit: int) -> tu
         [(carrier_seq, log_id, row[0]) for row in rows],
     )
     return tuple(Gap(*row) for row in rows)
+
+
+def declare_given_up(journal: Journal, log_id: int, boot_id: bytes) -> None:
+    """Of a log that is left: gaps speak of the log they stand in (§4.7), so what they would have said of it
+    becomes losses, which the next proof declares. When those readings were taken is not known any more."""
+    (count,) = journal.execute(
+        "SELECT coalesce(sum(readings), 0) FROM proofs JOIN gaps USING (log_id) WHERE log_id = ? "
+        "AND seq BETWEEN first_seq AND last_seq AND receipted_s IS NULL AND data IS NULL",
+        (log_id,),
+    ).fetchone()
+    if count:
+        (log,) = journal.execute("SELECT log FROM logs WHERE id = ?", (log_id,)).fetchone()
+        names = journal.execute("SELECT name FROM instruments").fetchall()
+        name = names[0][0] if len(names) == 1 else SEVERAL
+        journal.note_missed(Missed(name, boot_id, 0, 0, f"given up in log {log.hex()}", count))
+    journal.execute("DELETE FROM gaps WHERE log_id = ?", (log_id,))
 
 
 def carrier_of(journal: Journal, log_id: int, seq: int) -> int | None:

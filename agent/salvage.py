@@ -1,7 +1,8 @@
 """What a quarantined journal still gives: copied, best effort, into the new one, in the caller's transaction.
 
-- Logs, boots, rotations, what each instrument has given, samples, losses, and the newest log's proofs without
-  a receipt (the keeper seals their readings again in the new log). The others stay in the quarantined file.
+- Logs, boots, rotations, what each instrument has given, samples, losses; of the newest log the proofs
+  without a receipt, whose readings the keeper seals again in the new log, and the gaps, which it declares
+  there as losses. The others stay in the quarantined file.
 - Each table is read from both ends towards the damage. A row of the wrong types, a sample that cannot be
   decoded and a proof that is not what its hash says are left behind.
 - Boot counts go on above every boot that was found, in the order of the samples (§4.7).
@@ -34,6 +35,8 @@ _LOSS_TYPES = (int, str, bytes, int, int, int, str)
 _ROTATIONS = "id, public_key, log_id, seq, data"
 _PROOFS = "log_id, seq, hash, readings, first_s, last_s, data"
 _PROOF_TYPES = (int, int, bytes, int, int, int, bytes)
+_GAPS = "log_id, first_seq, last_seq, first_hash, last_hash, reason"
+_GAP_TYPES = (int, int, int, bytes, bytes, str)
 
 
 def read_only(path: Path) -> sqlite3.Connection:
@@ -57,6 +60,7 @@ def salvage(path: Path, journal: Journal) -> Predecessor | None:
         newest = journal.open_log()
         if newest:
             _copy_proofs(old, journal, newest.id)
+            _copy_gaps(old, journal, newest.id)
         for row in _rows(old, _SAMPLES, "samples ORDER BY id", _SAMPLE_TYPES):
             _, instrument, boot_id, boottime_ns, *wall, record = row
             if readable(record, instrument, boot_id, boottime_ns, Wall(*wall)):
@@ -91,6 +95,16 @@ def _copy_proofs(old: sqlite3.Connection, journal: Journal, log_id: int) -> None
     known = journal.execute("SELECT coalesce(max(bootcount), 0) FROM boots").fetchone()[0]
     if newest_boot > known:
         journal.execute("INSERT INTO boots VALUES (?, ?)", (secrets.token_bytes(16), newest_boot))
+
+
+def _copy_gaps(old: sqlite3.Connection, journal: Journal, log_id: int) -> None:
+    """With the rows of what was given up: they say how many readings that was."""
+    for row in _rows(old, _GAPS, f"gaps WHERE log_id = {log_id} ORDER BY first_seq", _GAP_TYPES):
+        _insert(journal, "gaps", _GAPS, row)
+    given_up = f"proofs WHERE log_id = {log_id} AND receipted_s IS NULL AND data IS NULL ORDER BY seq"
+    columns, types = _PROOFS.removesuffix(", data"), _PROOF_TYPES[:-1]
+    for row in _rows(old, columns, given_up, types):
+        _insert(journal, "proofs", columns, row)
 
 
 def _head_hash(old: sqlite3.Connection, log_id: int) -> bytes | None:

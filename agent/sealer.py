@@ -138,7 +138,9 @@ class Sealer:
         self._signer, self.turn, self._turn_on_disk = signer, None, None
 
     def reseal(self, journal: Journal, log_id: int) -> list[Sealed]:
-        """Seal again, in the log now open, the readings of a closed one that were not receipted (§5.3)."""
+        """Seal again, in the log now open, the readings of a closed one that were not receipted (§5.3);
+        declare as lost those it had given up."""
+        retention.declare_given_up(journal, log_id, self._clock.boot_id)
         resealed = []
         for stored in journal.unreceipted(log_id):
             proof = sealing.parse(stored.data)

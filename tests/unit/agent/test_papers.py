@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from agent import papers
 from agent.papers import counts, evidence, keep_beacon, keep_receipt, kept_proofs, last_receipted_s
+from agent.retention import bytes_used, make_room
+from agent.settings import JournalSettings
 from proof.receipt import ProofVerdict
 from proof.sealing import parse
 from tests.agent_parts import START_S, FakeClock, captured, make_sealer, open_test_journal
@@ -87,3 +92,48 @@ def test_a_refusal_stands_until_a_later_proof_is_receipted(journal, clock):
     assert counts(journal).refused == "revoked"
     journal.mark_receipted(1, 2, START_S)
     assert counts(journal).refused == ""
+
+
+def test_to_be_asked_how_it_is_reads_a_small_part_of_a_full_store(journal):
+    """It reads what lies on the card, in the journal's thread: samples wait meanwhile."""
+    log = journal.open_log()
+    assert log is not None
+    sql = "INSERT INTO proofs VALUES (?, ?, ?, 60, ?, ?, ?, ?)"
+    journal.begin()
+    journal.executemany(
+        sql,
+        (
+            (log.id, n, n.to_bytes(32, "big"), n, n, n if n <= 2_000 else None, bytes(3_000))
+            for n in range(1, 4_001)
+        ),
+    )
+    journal.commit()
+    journal.give_back_space()
+    before = bytes_read()
+    assert last_receipted_s(journal) == 2_000
+    assert journal.receipted_seq(log.id) == 2_000
+    assert journal.receipted_at_s() == 2_000
+    assert bytes_read() - before < 1_000_000
+
+
+def test_to_make_room_reads_a_small_part_of_a_full_store(journal):
+    log = journal.open_log()
+    assert log is not None
+    journal.begin()
+    for number in range(1, 4_001):
+        journal.store_proof(
+            replace(log, seq=number - 1), number, number.to_bytes(32, "big"), bytes(3_000), 1, 0, 0
+        )
+    journal.mark_receipted(log.id, 3_990, 1)
+    journal.commit()
+    journal.give_back_space()
+    settings = JournalSettings(max_bytes=bytes_used(journal) - 1, free_floor_bytes=0)
+    before = bytes_read()
+    assert make_room(journal, settings).evicted == 64
+    assert journal.execute("SELECT min(seq) FROM proofs").fetchone() == (65,)
+    assert bytes_read() - before < 4_000_000
+
+
+def bytes_read() -> int:
+    """By this process, from files and pipes."""
+    return int(Path("/proc/self/io").read_text().split()[1])

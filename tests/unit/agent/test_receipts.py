@@ -6,7 +6,7 @@ import pytest
 
 from agent import papers
 from agent.receipts import Outcome, accept
-from agent.retention import evict_receipted
+from agent.retention import evict_receipted, evict_unreceipted
 from proof import receipt
 from proof.claims import Predecessor
 from proof.receipt import ProofVerdict, Receipt
@@ -90,6 +90,24 @@ def test_receipt_for_a_head_we_never_sent_opens_a_new_log(device):
     assert device.kept() == [0, 1]
 
 
+@pytest.mark.parametrize("instruments", [1, 2])
+def test_what_was_given_up_in_a_log_that_is_left_is_declared_in_the_new_one(device, instruments):
+    """As losses: gap records speak of the log they stand in (§5.3)."""
+    if instruments == 2:
+        device.journal.append(captured(device.clock, instrument="another"))
+    device.seal(6)
+    left = device.log
+    device.get(device.receipt(1))
+    evict_unreceipted(device.journal, left.id, 3, "store full")
+    assert device.get(device.receipt(9, head_hash=bytes(32))).new_log_because == "rolled back"
+    device.seal(2)
+    proofs = [parse(stored.data) for stored in device.journal.unreceipted(device.log.id)]
+    ((name, count, reason),) = [(x.instrument, x.count, x.reason) for p in proofs for x in p.claims.lost]
+    assert (name, count) == ("bme280-76" if instruments == 1 else "*", 3)
+    assert reason == f"given up in log {left.log.hex()}"
+    assert sum(len(p.readings()) for p in proofs) == 4
+
+
 def test_receipt_with_another_hash_for_our_head_opens_a_new_log(device):
     device.seal(2)
     device.get(device.receipt(1))
@@ -167,6 +185,19 @@ def test_a_replayed_receipt_takes_nothing_back(device):
     assert device.journal.receipted_seq(device.log.id) == 3
     assert papers.evidence(device.journal) == before
     assert device.kept() == []
+
+
+def test_a_receipt_older_than_what_is_remembered_of_our_log_is_old_news(device):
+    """A broker may have kept it; the store has forgotten even the hash of that proof."""
+    device.seal(4)
+    old = device.receipt(1)
+    device.get(device.receipt(3))
+    device.journal.execute("DELETE FROM proofs WHERE seq < 3")
+    before = device.log
+    assert device.get(old) == Outcome(3)
+    assert device.log == before
+    assert device.get(device.receipt(0)).new_log_because == ""
+    assert device.get(device.receipt(9, head_hash=bytes(32))).new_log_because == "rolled back"
 
 
 def test_an_empty_receipt_of_our_log_changes_nothing(device):

@@ -5,7 +5,9 @@ import shutil
 import pytest
 
 from agent.journal import Journal
+from agent.papers import keep_beacon
 from agent.retention import (
+    HASHES_KEPT,
     Room,
     bytes_used,
     carrier_of,
@@ -16,7 +18,7 @@ from agent.retention import (
 )
 from agent.settings import JournalSettings
 from proof.claims import Gap, Predecessor
-from tests.agent_parts import FakeClock, open_test_journal
+from tests.agent_parts import START_S, FakeClock, open_test_journal
 
 REASON = "store full"
 
@@ -172,3 +174,47 @@ def test_a_full_disk_asks_for_one_step(journal):
     assert make_room(journal, JournalSettings(free_floor_bytes=0), force=True) == Room(64)
     assert make_room(journal, JournalSettings(free_floor_bytes=0), force=True) == Room(6)
     assert make_room(journal, JournalSettings(free_floor_bytes=0), force=True).gap == gap(71, 78)
+
+
+def test_what_is_left_of_old_receipted_proofs_takes_bounded_room(journal):
+    """Their rows alone filled a small store within months, and then every proof was given up at once."""
+    log_id = fill(journal, 1_000, 2_000)
+    journal.mark_receipted(log_id, 990, 1)
+    make_room(journal, JournalSettings(max_bytes=200_000, free_floor_bytes=0))
+    rows = [row[0] for row in journal.execute("SELECT seq FROM proofs ORDER BY seq")]
+    assert rows == list(range(990 - HASHES_KEPT, 1_001))
+    assert journal.receipted_seq(log_id) == 990
+    assert journal.open_log().seq == 1_000
+
+
+def test_gaps_that_a_receipt_has_passed_long_ago_are_forgotten(journal):
+    log_id = fill(journal, 1_000, 2_000)
+    evict_unreceipted(journal, log_id, 5, REASON)
+    journal.mark_receipted(log_id, 900, 1)
+    evict_unreceipted(journal, log_id, 5, REASON)
+    make_room(journal, JournalSettings(max_bytes=300_000, free_floor_bytes=0))
+    assert journal.execute("SELECT first_seq FROM gaps").fetchall() == [(901,)]
+
+
+def test_of_a_closed_log_only_its_newest_receipt_is_remembered(journal):
+    closed = fill(journal, 20, 2_000)
+    journal.mark_receipted(closed, 15, START_S)
+    for seq in range(16, 21):
+        journal.drop_bytes(closed, seq)
+    journal.start_log(b"new one!", Predecessor(b"old one!", None, "rolled back"))
+    fill(journal, 20, 2_000)
+    make_room(journal, JournalSettings(max_bytes=bytes_used(journal) - 1, free_floor_bytes=0))
+    rows = journal.execute("SELECT seq FROM proofs WHERE log_id = ?", (closed,)).fetchall()
+    assert rows == [(15,)]
+    assert journal.receipted_at_s() == START_S
+
+
+def test_a_crowded_store_keeps_no_more_beacons_than_proofs(journal):
+    """Ten thousand of them would fill a small store, and proofs would be given up for them."""
+    log_id = fill(journal, 50, 2_000)
+    for number in range(500):
+        keep_beacon(journal, digest(number), bytes(300))
+    journal.mark_receipted(log_id, 10, 1)
+    make_room(journal, JournalSettings(max_bytes=bytes_used(journal) - 1, free_floor_bytes=0))
+    assert journal.execute("SELECT count(*), max(id) FROM beacons").fetchone() == (50, 500)
+    assert kept(journal) == list(range(11, 51))
