@@ -257,9 +257,11 @@ def test_status_is_healthy_with_a_gateway_and_says_when_none_listens(member, run
     there = gateway(mosquitto.port)
     settings = settings_of(member[0], mosquitto.url)
     settings = replace(settings, proof=replace(settings.proof, readings=2))
-    run(settings)
+    served = run(settings)
     until(lambda: there.receipts > 0, what="receipts")
     until(lambda: report(settings)["healthy"], what="health")
+    assert served.node.status_line().startswith("1 instrument, last receipt ")
+    assert report(settings)["recovery"]["reconnected"] == 0
     until(lambda: not why(settings).replace(unsynchronised(), "").strip(), what="nothing to explain")
     assert report(settings)["link"] == {"connected": True, "protocol": "MQTT 5", "problem": ""}
     there.disconnect()

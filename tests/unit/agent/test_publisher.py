@@ -57,5 +57,6 @@ def test_a_broker_that_does_not_answer_subscribe_is_left_and_tried_again(tmp_pat
         until(lambda turns=turns: publisher.turns > turns + 1, what="another turn")
     until(lambda: links[0].connects >= 2, what="another connection")
     assert links[0].closes >= 1
+    until(lambda: publisher.state().connections >= 2, what="the second connection")
     publisher.stop(0.0)
     keeper.stop(10.0)

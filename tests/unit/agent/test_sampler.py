@@ -211,6 +211,7 @@ def test_an_instrument_that_is_gone_is_opened_again_and_the_next_sample_says_so(
     assert {reason for reason, _ in one.lost} == {"instrument gone"}
     assert [identity.serial for _, identity in one.identities] == ["s1", "s3"]
     assert one.sampler.state.serial == "s3"
+    assert one.sampler.state.reopened == 1
 
 
 def test_one_that_stays_away_is_asked_ever_less_often(bench):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -49,30 +50,40 @@ def test_who_owns_the_folder_or_finds_none_stays_who_he_is(tmp_path):
 OWNER = 12345
 COMMANDS = """
 import json, os, sys
+from pathlib import Path
 from typer.testing import CliRunner
 from agent.keystore import open_key
+from provisioning import become
 from provisioning.cli import app
 os.chdir("/")
 for command in ("init", "init", "show"):
     done = CliRunner().invoke(app, [command, "--config", sys.argv[1], "--json"])
     assert os.geteuid() == 0 and os.getgroups() == groups, "root again"
     print(json.dumps([done.exit_code, done.output]))
-os.setuid(OWNER)
-print(json.dumps([0, open_key(sys.argv[2]).device]))
+if sys.argv[2].startswith("sim:"):  # for good; of a credential the service is given the contents by systemd
+    os.setuid(OWNER)
+with become.owning(Path(sys.argv[1]).parent / "state"):
+    print(json.dumps([0, open_key(sys.argv[2]).device]))
 """
 
 
 @root_only
-def test_what_root_makes_belongs_to_the_owner_of_the_state_folder_who_can_use_it(public_folder):
+@pytest.mark.parametrize("form", ["sim:{}", "credential:{}?with-key=host"])
+def test_what_root_makes_belongs_to_the_owner_of_the_state_folder_who_can_use_it(public_folder, form):
+    if form.startswith("credential:") and shutil.which("systemd-creds") is None:
+        pytest.skip("systemd-creds is not installed (Debian package `systemd`)")
     config, state = public_folder / "agent.toml", public_folder / "state"
     state.mkdir(mode=0o700)
     os.chown(state, OWNER, OWNER)
-    key = f"sim:{state}/device.key"
+    key = form.format(state / "device.key")
     bme = 'name = "a"\ndriver = "bme280"\nbus = "i2c:1"\n'
     config.write_text(f'state_dir = "{state}"\nkey = "{key}"\n[[instrument]]\n{bme}')
     code = f"import os; OWNER = {OWNER}; groups = os.getgroups()\n{COMMANDS}"
     command = [sys.executable, "-c", code, str(config), key]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+    environment = {**os.environ, "SYSTEMD_CREDENTIAL_SECRET": str(public_folder / "host.secret")}
+    ran = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=50, check=False
+    )
     assert ran.returncode == 0, ran.stderr
     (first, made), (again, known), (_, shown), (_, device) = map(json.loads, ran.stdout.splitlines())
     assert (first, again) == (0, 0), made + known
