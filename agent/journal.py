@@ -167,7 +167,8 @@ class Journal:
         """Ids of logs before the open one that still keep proofs without a receipt, or gaps not declared."""
         rows = self._db.execute(
             "SELECT log_id FROM (SELECT log_id FROM proofs WHERE receipted_s IS NULL AND data IS NOT NULL "
-            "UNION SELECT log_id FROM gaps) WHERE log_id < (SELECT max(id) FROM logs) ORDER BY log_id"
+            "UNION SELECT log_id FROM gaps WHERE carrier_seq IS NOT 0) "
+            "WHERE log_id < (SELECT max(id) FROM logs) ORDER BY log_id"
         )
         return [row[0] for row in rows]
 

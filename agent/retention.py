@@ -6,8 +6,8 @@
 - The birth proof of a later log, which names the log before it, and a proof that carries a rotation are never
   given up before their receipt: without them the gateway could accept nothing that follows.
 - Where their log is left, the readings of given up proofs are declared as losses in the next one.
-- What is left of a proof that was evicted is forgotten when a receipt is `HASHES_KEPT` proofs past it, of a
-  closed log at once; a crowded store keeps no more beacons than proofs. So nothing here grows with the years.
+- What is left of a proof that was evicted is forgotten when a receipt is `HASHES_KEPT` proofs past it; a
+  crowded store keeps no more beacons than proofs. So nothing here grows with the years.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from proof.claims import Gap
 
 EVICTED = "store full"
 SEVERAL = "*"  # instruments
+NEXT_LOG = 0  # in the place of the proof that carries a gap record: it became a loss in the next log
 # A receipted proof is no loss; of the others no more go than are needed.
 _RECEIPTED_AT_ONCE, _UNRECEIPTED_AT_ONCE = 64, 8
 HASHES_KEPT = 256  # a broker may have kept a receipt that is so much older than the newest
@@ -84,7 +85,7 @@ def evict_receipted(journal: Journal, limit: int) -> int:
 def _forget(journal: Journal, open_id: int) -> None:
     """See the module's rules. Only what is forgotten is read: the rest is as large as the store."""
     for (log_id,) in journal.execute("SELECT id FROM logs").fetchall():
-        below = journal.receipted_seq(log_id) - (HASHES_KEPT if log_id == open_id else 0)
+        below = journal.receipted_seq(log_id) - HASHES_KEPT
         kept = journal.execute(
             "SELECT seq FROM proofs INDEXED BY receipted WHERE log_id = ? AND receipted_s IS NOT NULL "
             "AND data IS NOT NULL ORDER BY seq LIMIT 1",
@@ -93,9 +94,6 @@ def _forget(journal: Journal, open_id: int) -> None:
         below = min(below, kept[0]) if kept else below
         journal.execute("DELETE FROM proofs WHERE log_id = ? AND seq < ?", (log_id, below))
         journal.execute("DELETE FROM gaps WHERE log_id = ? AND last_seq < ?", (log_id, below))
-    journal.execute(
-        "DELETE FROM proofs WHERE log_id < ? AND receipted_s IS NULL AND data IS NULL", (open_id,)
-    )
     journal.execute(
         "DELETE FROM beacons WHERE id <= (SELECT max(id) FROM beacons) - "
         "(SELECT coalesce(max(seq) - min(seq) + 1, 0) FROM proofs WHERE log_id = ?)",
@@ -152,15 +150,16 @@ def declare_given_up(journal: Journal, log_id: int, boot_id: bytes) -> None:
     becomes losses, which the next proof declares. When those readings were taken is not known any more."""
     (count,) = journal.execute(
         "SELECT coalesce(sum(readings), 0) FROM proofs JOIN gaps USING (log_id) WHERE log_id = ? "
-        "AND seq BETWEEN first_seq AND last_seq AND receipted_s IS NULL AND data IS NULL",
-        (log_id,),
+        "AND seq BETWEEN first_seq AND last_seq AND receipted_s IS NULL AND data IS NULL "
+        "AND carrier_seq IS NOT ?",
+        (log_id, NEXT_LOG),
     ).fetchone()
     if count:
         (log,) = journal.execute("SELECT log FROM logs WHERE id = ?", (log_id,)).fetchone()
         names = journal.execute("SELECT name FROM instruments").fetchall()
         name = names[0][0] if len(names) == 1 else SEVERAL
         journal.note_missed(Missed(name, boot_id, 0, 0, f"given up in log {log.hex()}", count))
-    journal.execute("DELETE FROM gaps WHERE log_id = ?", (log_id,))
+    journal.execute("UPDATE gaps SET carrier_seq = ? WHERE log_id = ?", (NEXT_LOG, log_id))
 
 
 def carrier_of(journal: Journal, log_id: int, seq: int) -> int | None:

@@ -3,7 +3,8 @@
 - It is examined read-only first: one that is another device's, a newer agent's, or out of reach is a hard
   stop and stays as it is, to the byte.
 - A corrupt one is renamed beside itself (`journal.db.corrupt-1` …, with its WAL) and kept. A new one takes
-  over what can still be read (`agent.salvage`) and starts with a log that names the old log and its head.
+  over what can still be read (`agent.salvage`) and starts with a log that names the old log and its head. The
+  newest three are kept: a failing card must not fill itself with them.
 - A new one is made beside its place (`journal.db.making`) and comes there whole. Where it replaces another it
   waits as `journal.db.next`, finished, until the other is out of the way: a power cut between leaves one of
   the two in place, or the next start completes the change. Each step is on disk before the one that follows.
@@ -22,6 +23,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from agent.errors import FixStore, TryAgain
 from agent.journal import Journal
 from agent.salvage import read_only, salvage
@@ -29,8 +32,10 @@ from agent.schema import SCHEMA_VERSION
 from proof.claims import LOG_BYTES
 
 _BESIDE = ("-wal", "-shm")
+QUARANTINED_KEPT = 3
 # SQLite's own words for a damaged file; anything else (locked, read-only, full) is not damage.
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +161,23 @@ def _build(path: Path, device: str, boot_id: bytes, place: Path, *, damaged: boo
 
 def _quarantine(path: Path) -> Path:
     """`path` out of the way; first the file, because what follows finds the rest by its absence."""
-    number = 1
-    while (target := _corrupt(path, number)).exists():
-        number += 1
+    numbers = _quarantined(path)
+    target = _corrupt(path, max(numbers, default=0) + 1)
     path.rename(target)
     _settle(path.parent)
     _move_rest(path, target)
+    for number in numbers[: 1 - QUARANTINED_KEPT]:
+        old = _corrupt(path, number)
+        for suffix in (*_BESIDE, ""):
+            old.with_name(old.name + suffix).unlink(missing_ok=True)
+        _log.warning("an old quarantined journal was removed", file=str(old), kept=QUARANTINED_KEPT)
     return target
+
+
+def _quarantined(path: Path) -> list[int]:
+    """Numbers of the quarantined journals, oldest first."""
+    found = (file.name.rpartition("-")[2] for file in path.parent.glob(f"{path.name}.corrupt-*"))
+    return sorted({int(number) for number in found if number.isdecimal()})
 
 
 def _move_rest(path: Path, target: Path) -> None:
@@ -180,10 +195,7 @@ def _move_in(path: Path) -> None:
 def _tidy(path: Path) -> None:
     """Complete a replacement that was cut off, or remove what it left."""
     if _next(path).exists() and not path.exists():
-        number = 1
-        while _corrupt(path, number + 1).exists():
-            number += 1
-        _move_rest(path, _corrupt(path, number))
+        _move_rest(path, _corrupt(path, max(_quarantined(path), default=1)))
         _move_in(path)
     for file in (_next(path), _making(path)):
         for suffix in ("", "-journal", *_BESIDE):

@@ -263,9 +263,7 @@ def agent(config, tmp_path):
                 "instruments": [{"name": "one", "latest": {"t": [20.5, "Cel"]}, "samples": 5, "missed": 0}],
             }  # fmt: skip
             socket = load(path).control_socket
-            server = ControlServer(
-                socket, lambda: report, lambda _s, _u: iter(pieces), lambda: None, dict
-            )
+            server = ControlServer(socket, lambda: report, lambda _s, _u: iter(pieces), lambda: None, dict)
             stack.callback(server.close)
             return path
 

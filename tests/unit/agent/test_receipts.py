@@ -106,6 +106,9 @@ def test_what_was_given_up_in_a_log_that_is_left_is_declared_in_the_new_one(devi
     assert (name, count) == ("bme280-76" if instruments == 1 else "*", 3)
     assert reason == f"given up in log {left.log.hex()}"
     assert sum(len(p.readings()) for p in proofs) == 4
+    assert device.journal.closed_logs() == []
+    device.sealer.reseal(device.journal, left.id)
+    assert device.journal.waiting().losses == 0
 
 
 def test_receipt_with_another_hash_for_our_head_opens_a_new_log(device):

@@ -18,7 +18,7 @@ from agent.retention import (
 )
 from agent.settings import JournalSettings
 from proof.claims import Gap, Predecessor
-from tests.agent_parts import START_S, FakeClock, open_test_journal
+from tests.agent_parts import FakeClock, open_test_journal
 
 REASON = "store full"
 
@@ -194,19 +194,6 @@ def test_gaps_that_a_receipt_has_passed_long_ago_are_forgotten(journal):
     evict_unreceipted(journal, log_id, 5, REASON)
     make_room(journal, JournalSettings(max_bytes=300_000, free_floor_bytes=0))
     assert journal.execute("SELECT first_seq FROM gaps").fetchall() == [(901,)]
-
-
-def test_of_a_closed_log_only_its_newest_receipt_is_remembered(journal):
-    closed = fill(journal, 20, 2_000)
-    journal.mark_receipted(closed, 15, START_S)
-    for seq in range(16, 21):
-        journal.drop_bytes(closed, seq)
-    journal.start_log(b"new one!", Predecessor(b"old one!", None, "rolled back"))
-    fill(journal, 20, 2_000)
-    make_room(journal, JournalSettings(max_bytes=bytes_used(journal) - 1, free_floor_bytes=0))
-    rows = journal.execute("SELECT seq FROM proofs WHERE log_id = ?", (closed,)).fetchall()
-    assert rows == [(15,)]
-    assert journal.receipted_at_s() == START_S
 
 
 def test_a_crowded_store_keeps_no_more_beacons_than_proofs(journal):

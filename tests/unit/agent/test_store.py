@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from unittest import mock
 
@@ -13,10 +14,12 @@ import pytest
 from agent import store
 from agent.errors import FixStore, TryAgain
 from agent.papers import counts
+from agent.retention import evict_unreceipted
 from agent.store import is_damage, open_journal
 from proof import cbor, sealing
 from proof.claims import Predecessor
 from proof.keys import device_id
+from proof.sealing import parse
 from tests.agent_parts import DEVICE_ID, FakeClock, captured, make_sealer, make_signer, open_test_journal
 
 PAGE = 4096
@@ -181,6 +184,36 @@ def test_a_journal_damaged_twice_keeps_both(tmp_path):
         opened = reopen(tmp_path)
         assert opened.quarantined == tmp_path / f"journal.db.corrupt-{number}"
         opened.journal.close()
+
+
+def test_a_card_that_damages_again_and_again_is_not_filled_with_the_damaged(tmp_path):
+    for number in range(1, 6):
+        fill(tmp_path, 1)
+        garbage_header(tmp_path / "journal.db")
+        (tmp_path / "journal.db-wal").write_bytes(b"its write-ahead log")
+        opened = reopen(tmp_path)
+        assert opened.quarantined == tmp_path / f"journal.db.corrupt-{number}"
+        opened.journal.close()
+    kept = {file.name for file in tmp_path.glob("journal.db.corrupt-*") if file.suffix[-4:] != "-shm"}
+    assert kept == {f"journal.db.corrupt-{n}{end}" for n in (3, 4, 5) for end in ("", "-wal")}
+
+
+def test_a_damaged_store_still_tells_what_it_had_given_up(tmp_path):
+    """Its gap may not have reached the gateway: the readings are losses of the new log (§5.3)."""
+    fill(tmp_path, 6)
+    clock = FakeClock()
+    with closing(open_test_journal(tmp_path, clock)) as journal:
+        evict_unreceipted(journal, 1, 2, "store full")
+    lost_its_owner(tmp_path / "journal.db")
+    opened = reopen(tmp_path)
+    with closing(opened.journal) as journal:
+        assert journal.closed_logs() == [1]
+        sealer = make_sealer(clock)
+        sealer.reseal(journal, 1)
+        sealer.seal(journal)
+        lost = [x for kept in journal.unreceipted(2) for x in parse(kept.data).claims.lost]
+        assert [x.count for x in lost] == [20]
+        assert journal.closed_logs() == []
 
 
 def test_a_damaged_journal_keeps_its_write_ahead_log_beside_it(tmp_path):
