@@ -52,18 +52,22 @@ class DiskLog:
     """`entries` are those that were done, in that order."""
 
     def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        magic, version, self.announced, self.sector_bytes = _SUPER.unpack_from(self._data)
-        if (magic, version) != (MAGIC, 1):
-            raise LogError(f"{path} is no log of a disk, version 1")
-        self.entries = list(self._read())
-        if len(self.entries) < self.announced:
-            raise LogError(f"{path} announces {self.announced} entries and has {len(self.entries)}")
+        self._data: mmap.mmap | bytes = b""
+        self.entries: list[Entry] = []
+        if path.stat().st_size:  # else nothing was ever written
+            with path.open("rb") as file:
+                self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            magic, version, announced, self.sector_bytes = _SUPER.unpack_from(self._data)
+            if (magic, version) != (MAGIC, 1):
+                raise LogError(f"{path} is no log of a disk, version 1")
+            self.entries = list(self._read())
+            if len(self.entries) < announced:
+                raise LogError(f"{path} announces {announced} entries and has {len(self.entries)}")
         self._flushes = [n for n, entry in enumerate(self.entries) if entry.flags & FLUSH]
 
     def close(self) -> None:
-        self._data.close()
+        if isinstance(self._data, mmap.mmap):
+            self._data.close()
 
     def data(self, entry: Entry) -> bytes:
         return self._data[entry.at : entry.at + entry.sectors * self.sector_bytes]

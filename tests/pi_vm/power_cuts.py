@@ -180,7 +180,7 @@ class Campaign:
             log.without_last_flush()
             last = len(log.entries)
             done = 0
-            for moment in sorted(self._dice.randrange(last) for _ in range(cuts)):
+            for moment in sorted(self._dice.randint(0, last) for _ in range(cuts)):
                 done = self._advance(log, done, log.flushed(moment))
                 self._cut(log, moment, f"boot {self.boots}, entry {moment} of {last}")
                 self.cuts += 1

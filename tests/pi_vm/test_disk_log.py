@@ -109,6 +109,13 @@ def test_the_same_seed_leaves_the_same(tmp_path):
     assert disk_after(tmp_path, log, 20, Random(7)) == disk_after(tmp_path, log, 20, Random(7))
 
 
+def test_a_disk_that_was_never_written_has_no_entries(tmp_path):
+    (tmp_path / "disk.log").write_bytes(b"")
+    log = DiskLog(tmp_path / "disk.log")
+    log.without_last_flush()
+    assert (log.entries, log.flushed(0), list(log.remains(0, Random(1)))) == ([], 0, [])
+
+
 def test_what_is_no_log_is_refused(tmp_path):
     with pytest.raises(LogError, match="is no log"):
         log_of(tmp_path, magic=1)
