@@ -31,7 +31,7 @@ from proof import sealing
 from proof.sealing import Proof
 from tests.integration import gateway_process
 from tests.integration.gateway_process import GatewayProcess
-from tests.pi_vm import disk_log
+from tests.pi_vm import disk_log, oracle, vital_signs
 from tests.pi_vm.disk_log import DiskLog, Piece
 from tests.pi_vm.machine import Image, Machine, MachineError, Ports, running
 from tests.pi_vm.oracle import Oracle, Promises, Readings, promised
@@ -40,7 +40,6 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fieldproof" / "pi_vm"
 RECEIPT_S, ALIVE_S = 900.0, 40.0
-PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
 PROGRAMS = "qemu-system-aarch64 qemu-img debootstrap update-binfmts cpio mke2fs e2fsck debugfs ssh".split()
 EARLY = 0.25  # of the boots: cut while the machine still starts, or soon after
 _INSTALL = """set -e
@@ -70,6 +69,7 @@ bus = "serial:/run/instruments/dev/serial/by-id/usb-simulated-sds011-if00-port0"
 interval_s = 1
 deadline_s = 1
 """
+_DROP_IN_FILE = "/etc/systemd/system/fieldproof-agent.service.d/witness.conf"
 _DROP_IN = """# The agent with a witness (witness.py), which writes to the sectors behind the file system.
 [Service]
 ExecStart=
@@ -100,7 +100,8 @@ def image() -> Image:
 
 def require_programs() -> None:
     """Raises `MachineError`."""
-    if missing := [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]:
+    os.environ["PATH"] += ":/usr/sbin:/sbin"  # where Debian keeps some of them
+    if missing := [name for name in PROGRAMS if shutil.which(name) is None]:
         raise MachineError(f"missing here: {', '.join(missing)}; `make pi` installs their packages as root")
 
 
@@ -134,9 +135,7 @@ class Campaign:
             with running(self._machine("install")) as machine:
                 say(f"a login {machine.await_ssh():.0f} s after power-on; installing")
                 say(machine.ssh(_INSTALL, product, deadline_s=3600.0).strip())
-                machine.shut_down()
-            with closing(DiskLog(machine.log)) as log:
-                self._advance(log, 0, len(log.entries))
+                self._shut_down(machine)
             copy(self.disk, installed.with_suffix(".new")).rename(installed)
         copy(installed, self.disk)
 
@@ -147,7 +146,7 @@ class Campaign:
             say(f"a login {machine.await_ssh():.0f} s after power-on; joining")
             machine.put(_CONFIG.encode(), "/etc/fieldproof/agent.toml")
             machine.put((HERE / "witness.py").read_bytes(), "/opt/witness.py")
-            machine.put(_DROP_IN.encode(), "/etc/systemd/system/fieldproof-agent.service.d/witness.conf")
+            machine.put(_DROP_IN.encode(), _DROP_IN_FILE)
             self._gateway.start()
             joined = json.loads(machine.ssh(_JOIN, made.stdout.encode(), deadline_s=900.0))
             self._oracle = Oracle(joined["device"], self._gateway.key)
@@ -157,12 +156,8 @@ class Campaign:
             machine.ssh("systemctl enable --now fieldproof-agent", deadline_s=900.0)
             self._await_proof(machine)
             say(machine.ssh("systemctl status --no-pager --lines=0 fieldproof-agent"))
-            machine.shut_down()
-        with closing(DiskLog(machine.log)) as log:
-            self._advance(log, 0, len(log.entries))
-            self._promises.add(promised(log, len(log.entries)))
-            self._judge(self._promises, "after the first boot")
-        shutil.rmtree(machine.log.parent)
+            self._shut_down(machine)
+        self._judge(self._promises, "after the first boot")
 
     def boot_and_cut(self, cuts: int) -> None:
         """One boot that ends with a cut, and `cuts` other moments of it."""
@@ -201,13 +196,11 @@ class Campaign:
         with running(machine):
             self._await_proof(machine)
             machine.until(lambda: self._missing() == 0, RECEIPT_S, "a receipt for everything promised")
-            machine.shut_down()
-        with closing(DiskLog(machine.log)) as log:
-            self._promises.add(promised(log, len(log.entries)))
+            machine.ssh("systemctl stop fieldproof-agent", deadline_s=300.0)
+            self._shut_down(machine)
         readings, proofs = self._accepted()
         self.problems += readings.problems(self._promises)
-        oracle = self._known()
-        self.problems += oracle.conflicts(proofs)
+        self.problems += self._known().conflicts(proofs)
         (line,) = self._gateway.lines()
         wrong = {"equivocation", "rolled_back", "broken_chain", "two_boards"} & line.verdicts.keys()
         if line.suspended or wrong:
@@ -217,6 +210,24 @@ class Campaign:
             f"{len(self._promises.samples)} samples promised, {len(readings)} readings in {len(proofs)} "
             f"accepted proofs, {len(self.problems)} problems"
         )
+
+    def vital_signs(self) -> None:
+        """Of the agent as it was installed, without the witness; then of one whose instruments hang."""
+        subprocess.run([oracle.DEBUGFS, "-w", "-R", f"rm {_DROP_IN_FILE}", self.disk], check=True)
+        with running(self._machine("vital-signs")) as machine:
+            vital_signs.measure(machine, say)
+            machine.put(_DROP_IN.encode(), _DROP_IN_FILE)
+            machine.ssh("systemctl daemon-reload && systemctl restart fieldproof-agent", deadline_s=900.0)
+            for names in ("dust", "dust meter"):
+                vital_signs.hang_instruments(machine, names, say)
+
+    def _shut_down(self, machine: Machine) -> None:
+        """In order: the disk takes everything."""
+        machine.shut_down()
+        with closing(DiskLog(machine.log)) as log:
+            self._advance(log, 0, len(log.entries))
+            self._promises.add(promised(log, len(log.entries)))
+        shutil.rmtree(machine.log.parent)
 
     def _machine(self, name: str) -> Machine:
         return Machine(self._image, self.disk, self._folder / name, self._ports)
@@ -316,7 +327,8 @@ def main() -> int:
             left = asked.cuts - asked.reboots - campaign.cuts
             campaign.boot_and_cut(max(0, left // (asked.reboots - boot)))
         say(campaign.finish())
-    except MachineError as error:
+        campaign.vital_signs()
+    except (MachineError, subprocess.SubprocessError) as error:
         say(f"fieldproof: {error}")
         return 1
     finally:

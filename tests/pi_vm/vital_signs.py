@@ -14,7 +14,6 @@ from collections.abc import Callable
 from tests.pi_vm.machine import Machine
 
 UNIT = "fieldproof-agent"
-DROP_IN = f"/etc/systemd/system/{UNIT}.service.d/witness.conf"
 CPU_S = 60.0
 _MEMORY = "grep -hE '^(Rss|Pss|Pss_Anon|Private_Dirty):' /proc/{pid}/smaps_rollup"
 _TICKS = "cut -d' ' -f14,15 /proc/{pid}/stat; getconf CLK_TCK"
