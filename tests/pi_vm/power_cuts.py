@@ -41,7 +41,7 @@ ROOT = HERE.parents[1]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fieldproof" / "pi_vm"
 RECEIPT_S, ALIVE_S = 900.0, 40.0
 PROGRAMS = "qemu-system-aarch64 qemu-img debootstrap update-binfmts cpio mke2fs e2fsck debugfs ssh".split()
-EARLY = 0.25  # of the boots: cut while the machine still starts, or soon after
+EARLY = 0.2  # of the boots: cut before the time in which the last one came to a proof
 _INSTALL = """set -e
 mkdir -p /root/new && cd /root/new && tar xf -
 WHEELS=wheels systemd/install
@@ -121,6 +121,7 @@ class Campaign:
         self._promises = Promises()
         self._oracle: Oracle | None = None
         self.problems: list[str] = []
+        self._start_s = ALIVE_S
         self.boots = self.cuts = self.unflushed = 0
 
     def close(self) -> None:
@@ -154,7 +155,7 @@ class Campaign:
                 "systemctl daemon-reload && systemctl enable --now simulated-instruments", deadline_s=900.0
             )
             machine.ssh("systemctl enable --now fieldproof-agent", deadline_s=900.0)
-            self._await_proof(machine)
+            self._start_s = self._await_proof(machine)
             say(machine.ssh("systemctl status --no-pager --lines=0 fieldproof-agent"))
             self._shut_down(machine)
         self._judge(self._promises, "after the first boot")
@@ -165,10 +166,11 @@ class Campaign:
         machine = self._machine(f"boot-{self.boots}")
         with running(machine):
             if self._dice.random() < EARLY:
-                alive_s = machine.let_run(self._dice.uniform(1.0, ALIVE_S))
+                alive_s = machine.let_run(self._dice.uniform(1.0, self._start_s))
                 said = f"cut {alive_s:.0f} s after power-on"
             else:
-                said = f"new proofs accepted {self._await_proof(machine):.0f} s after power-on"
+                self._start_s = self._await_proof(machine)
+                said = f"new proofs accepted {self._start_s:.0f} s after power-on"
                 machine.let_run(self._dice.uniform(0.0, ALIVE_S))
             machine.cut_power()
         with closing(DiskLog(machine.log)) as log:
