@@ -155,7 +155,7 @@ class Campaign:
                 "systemctl daemon-reload && systemctl enable --now simulated-instruments", deadline_s=900.0
             )
             machine.ssh("systemctl enable --now fieldproof-agent", deadline_s=900.0)
-            self._start_s = self._await_proof(machine)
+            self._await_proof(machine)
             say(machine.ssh("systemctl status --no-pager --lines=0 fieldproof-agent"))
             self._shut_down(machine)
         self._judge(self._promises, "after the first boot")
