@@ -193,15 +193,15 @@ class Campaign:
         shutil.rmtree(machine.log.parent)
 
     def finish(self) -> str:
-        """A last boot, until all is receipted; then the gateway's evidence against every promise."""
-        machine = self._machine("last")
+        """A last boot, until everything promised before it is accepted; its own promises are on its disk."""
+        machine, expected = self._machine("last"), Promises(dict(self._promises.samples))
         with running(machine):
             self._await_proof(machine)
             machine.until(lambda: self._missing() == 0, RECEIPT_S, "a receipt for everything promised")
-            machine.ssh("systemctl stop fieldproof-agent", deadline_s=300.0)
             self._shut_down(machine)
+        self._judge(self._promises, "after the last boot")
         readings, proofs = self._accepted()
-        self.problems += readings.problems(self._promises)
+        self.problems += readings.problems(expected)
         self.problems += self._known().conflicts(proofs)
         (line,) = self._gateway.lines()
         wrong = {"equivocation", "rolled_back", "broken_chain", "two_boards"} & line.verdicts.keys()
@@ -209,7 +209,7 @@ class Campaign:
             self.problems.append(f"the gateway holds against the device: suspended {line.suspended}, {wrong}")
         return (
             f"{self.boots} power cuts with a reboot and {self.cuts} without, all on one device: "
-            f"{len(self._promises.samples)} samples promised, {len(readings)} readings in {len(proofs)} "
+            f"{len(expected.samples)} samples promised, {len(readings)} readings in {len(proofs)} "
             f"accepted proofs, {len(self.problems)} problems"
         )
 
