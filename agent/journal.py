@@ -2,12 +2,13 @@
 
 - SQLite, WAL, `synchronous=FULL`, exactly one connection, used by one thread (`agent.keeper`).
 - What a committed transaction stored survives SIGKILL and a power cut. Callers commit; nothing here does.
-- `samples` are readings not yet sealed, in append order; an append touches no other table, because each
-  page it touches is written to the card. `instruments` says how many of each were sealed, and the newest
-  boot time that a proof accounts for.
+- `samples` are readings not yet sealed, in append order; an append touches no other table, because each page
+  it touches is written to the card. `instruments` says how many of each were sealed, and the newest boot time
+  that a proof accounts for.
 - A sequence number is allotted in the transaction that stores the signed bytes; both never change.
-- `proofs` are sealed; evicted ones keep their sequence number and hash and lose their bytes
-  (`agent.retention`). `losses` are samples that should exist and do not, until sealed.
+- `proofs` are sealed, their bytes in the form of a message (§7.3: a sixth); evicted ones keep their sequence
+  number and hash and lose their bytes (`agent.retention`). `losses` are samples that should exist and do not,
+  until sealed.
 - `rotations` are the keys that took effect after the first one, each with the proof that carries it, and the
   rotation object (`agent.rotation`).
 - One log is open: the newest row of `logs`. A journal knows its device and opens for no other.
@@ -25,7 +26,8 @@ from pathlib import Path
 
 from agent.clock import Wall
 from agent.sample import Captured, Missed, from_record
-from agent.schema import ADDED, SCHEMA, SCHEMA_VERSION
+from agent.schema import ADDED, PAGE_BYTES, SCHEMA, SCHEMA_VERSION
+from proof import wire
 from proof.claims import Lost, Predecessor
 from proof.cose import object_hash
 from proof.reasons import Refused
@@ -59,9 +61,21 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class StoredProof:
+    """`message` carries `data` (§7.3)."""
+
     seq: int
     data: bytes
     readings: int
+    message: bytes
+
+
+def unpacked(message: bytes, proof_hash: bytes, seq: int) -> bytes:
+    """The proof that a stored `message` carries; raises `sqlite3.DatabaseError` where it is another."""
+    with suppress(Refused):
+        data = wire.inflate(message)
+        if object_hash(data) == proof_hash:
+            return data
+    raise sqlite3.DatabaseError(f"the stored proof {seq} is not what was signed")
 
 
 class Journal:
@@ -80,10 +94,12 @@ class Journal:
         run = self._db.execute
         new = not run("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if new:
+            run(f"PRAGMA page_size={PAGE_BYTES}")
             run("PRAGMA auto_vacuum=INCREMENTAL")
         run("PRAGMA journal_mode=WAL")
         run("PRAGMA synchronous=FULL")
-        run("PRAGMA wal_autocheckpoint=200")
+        run("PRAGMA secure_delete=OFF")  # Debian's SQLite has it on, and writes zeros over what is freed
+        run("PRAGMA wal_autocheckpoint=4000")
         run("PRAGMA journal_size_limit=4000000")
         run("PRAGMA cache_size=-1024")
         if new:
@@ -266,7 +282,10 @@ class Journal:
 
     def retire_samples(self, sealed: Sequence[tuple[int, Captured]]) -> None:
         """Remove samples that the proof stored in this transaction holds."""
-        self._db.executemany("DELETE FROM samples WHERE id = ?", [(row_id,) for row_id, _ in sealed])
+        if self._db.execute("SELECT count(*) FROM samples").fetchone() == (len(sealed),):
+            self._db.execute("DELETE FROM samples")  # in one go: pages that become free are not written
+        else:
+            self._db.executemany("DELETE FROM samples WHERE id = ?", [(row_id,) for row_id, _ in sealed])
         self._db.executemany(
             _SEALED, [(sample.instrument, sample.boot_id, sample.boottime_ns, 1) for _, sample in sealed]
         )
@@ -291,7 +310,7 @@ class Journal:
         self._db.execute(
             "INSERT INTO proofs (log_id, seq, hash, data, readings, first_s, last_s) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (log.id, seq, proof_hash, data, readings, first_s, last_s),
+            (log.id, seq, proof_hash, wire.deflate(data), readings, first_s, last_s),
         )
 
     def hash_at(self, log_id: int, seq: int) -> bytes | None:
@@ -313,10 +332,8 @@ class Journal:
         ).fetchone()
         if row is None:
             return None
-        data, readings, proof_hash = row
-        if object_hash(data) != proof_hash:
-            raise sqlite3.DatabaseError(f"the stored proof {seq} is not what was signed")
-        return StoredProof(seq, data, readings)
+        message, readings, proof_hash = row
+        return StoredProof(seq, unpacked(message, proof_hash, seq), readings, message)
 
     def next_unreceipted(self, log_id: int, after_seq: int) -> int | None:
         """The lowest sequence number above `after_seq` whose proof is kept and not receipted."""

@@ -3,6 +3,9 @@
 - Others hand it jobs and wait: a job has happened, on disk, when its call returns. Jobs that wait at the same
   time share one transaction and one fsync.
 - After each transaction it seals what is due and keeps the store within its bounds.
+- With a loss window (`journal.loss_window_s`) a sample waits in memory until it is so old, or until a job
+  that writes or a seal takes it along: order on disk is the order of the calls. Everything else is on disk as
+  ever.
 - A failing job fails alone. A full disk makes room and tries once more; a failing one fails every job of the
   transaction with `TryAgain`. A damaged store is quarantined and the jobs run again on the new one; one that
   cannot be replaced is tried again later. The thread lives until `stop`.
@@ -15,10 +18,11 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import structlog
@@ -39,6 +43,7 @@ T = TypeVar("T")
 Job = Callable[[Journal], Any]
 _Asked = tuple[Job, Future[Any]]
 _BATCH = 256
+_MOST_HELD = 4096  # samples in memory: of an hour, the longest window, at one a second
 _TICK_S = 0.25
 _PAUSE_NS = 60 * 10**9  # between two replacements of a damaged store
 _RETRY_NS = 5 * 10**9  # after a seal that failed
@@ -53,6 +58,16 @@ class _Challenge:
     heard_ns: int
     deadline_ns: int
     waiting_for: set[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A job that writes nothing."""
+
+    job: Job
+
+    def __call__(self, journal: Journal) -> Any:
+        return self.job(journal)
 
 
 class _JobFailed(Exception):
@@ -82,7 +97,9 @@ class Keeper:
         self._beacon: tuple[Beacon, bytes] | None = None
         self._damage, self._replaced_ns, self._seal_after_ns = "", -_PAUSE_NS, 0
         self._adopted = self._ended = False
+        self._writing = self._retry_ns = 0  # so many of the held are in the transaction that is open
         self._waiting: Waiting | None = None
+        self._held: deque[Captured] = deque()
         self.turns = 0
         """How often the thread has gone round: what the watchdog looks at."""
 
@@ -107,9 +124,27 @@ class Keeper:
                 f"The journal {self._journal.path} did not answer within {timeout_s:.0f} s."
             ) from None
 
+    @property
+    def held(self) -> int:
+        """Samples within the loss window, not on disk yet."""
+        return len(self._held)
+
+    def read(self, job: Callable[[Journal], T], timeout_s: float = 60.0) -> T:
+        """Like `call`, for a job that writes nothing: samples within the loss window go on waiting."""
+        found: T = self.call(_Reading(job), timeout_s)
+        return found
+
     def append(self, sample: Captured) -> None:
-        """When this returns, the sample survives SIGKILL and a power cut."""
-        self.call(lambda journal: journal.append(sample))
+        """When this returns, the sample survives SIGKILL and a power cut; with a loss window, once that has
+        passed."""
+        if not self._settings.loss_window_s:
+            self.call(lambda journal: journal.append(sample))
+        elif self._ended:
+            raise TryAgain(self._closed())
+        elif len(self._held) >= _MOST_HELD:
+            raise TryAgain(f"The journal {self._journal.path} has not been written for too long.")
+        else:
+            self._held.append(sample)
         challenge = self._challenge
         if challenge is not None and sample.boottime_ns >= challenge.heard_ns:
             challenge.waiting_for.discard(sample.instrument)
@@ -183,6 +218,8 @@ class Keeper:
         last = False
         while not last:
             batch, last = self._next_batch()
+            if self._held and (last or self._window_is_over()):
+                batch.append((lambda _journal: None, Future()))
             self._transact(batch)
             self._seal_what_is_due()
             self.turns += 1
@@ -232,6 +269,8 @@ class Keeper:
         """Their results, once all of them are committed."""
         with self._transaction() as journal:
             results = []
+            if not all(isinstance(job, _Reading) for job, _ in batch):
+                self._append_held(journal)
             for job, future in batch:
                 try:
                     results.append(job(journal))
@@ -243,21 +282,41 @@ class Keeper:
 
     @contextmanager
     def _transaction(self) -> Iterator[Journal]:
-        self._waiting = None
+        self._waiting, self._writing = None, 0
         try:
             self._journal.begin()
             yield self._journal
             self._journal.commit()
             self._sealer.committed()
+            for _ in range(self._writing):
+                self._held.popleft()
+            self._writing = 0
         except BaseException:  # whatever it is: tidy up and raise it again
             self._undo()
             raise
+
+    def _append_held(self, journal: Journal) -> None:
+        """What waits within the loss window; it is forgotten here once that is committed."""
+        count = len(self._held)
+        for number in range(self._writing, count):
+            journal.append(self._held[number])
+        self._writing = count
+
+    def _window_is_over(self) -> bool:
+        age_ns = self._clock.boottime_ns() - self._held[0].boottime_ns
+        return age_ns > self._settings.loss_window_s * 1e9 and self._clock.boottime_ns() >= self._retry_ns
 
     def _look(self) -> Waiting:
         """What waits for a proof; asked once per transaction, not at every idle turn."""
         if self._waiting is None:
             self._waiting = self._journal.waiting()
-        return self._waiting
+        if not self._held:
+            return self._waiting
+        found, first = self._waiting, self._held[0]
+        count = found.samples + len(self._held)
+        if found.samples:
+            return replace(found, samples=count)
+        return Waiting(count, found.losses, first.boot_id, first.boottime_ns)
 
     def _undo(self) -> None:
         self._journal.rollback()
@@ -266,6 +325,7 @@ class Keeper:
     def _refuse(self, batch: list[_Asked], sentence: str) -> None:
         if batch:
             _log.error("journal not written", problem=sentence)
+            self._retry_ns = self._clock.boottime_ns() + _RETRY_NS
         for _, future in batch:
             future.set_exception(TryAgain(sentence))
 
@@ -294,6 +354,7 @@ class Keeper:
                 self._seal_after_ns = self._clock.boottime_ns() + _RETRY_NS
 
     def _seal(self, journal: Journal, challenge: _Challenge | None = None) -> None:
+        self._append_held(journal)
         if self._beacon is not None:
             beacon, data = self._beacon
             nonce = (challenge.nonce,) if challenge and challenge.nonce else ()

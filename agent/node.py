@@ -180,7 +180,7 @@ class Node:
 
     def status(self) -> dict[str, object]:
         """What `status`, and every later view, says: one source."""
-        counts, last_s, superseded = self.keeper.call(
+        counts, last_s, superseded = self.keeper.read(
             lambda journal: (
                 papers.counts(journal),
                 papers.last_receipted_s(journal),
@@ -196,7 +196,8 @@ class Node:
             self.publisher.state(),
             [sampler.state for sampler in self.samplers],
             self._clock.wall(),
-            self._settings.journal.max_bytes,
+            self._settings.journal,
+            self.keeper.held,
             self._news,
             succession.SENTENCES[SUPERSEDED] if superseded else "",
             self._lifetimes,
@@ -205,7 +206,7 @@ class Node:
 
     def status_line(self) -> str:
         """The short form, for `systemctl status`; raises `TryAgain` where the journal is busy."""
-        waiting = self.keeper.call(papers.waiting, timeout_s=_LINE_S)
+        waiting = self.keeper.read(papers.waiting, timeout_s=_LINE_S)
         now_ns, receipt_ns = self._clock.boottime_ns(), self._receipt_ns
         age_s = None if receipt_ns is None else (now_ns - receipt_ns) / 1e9
         return status.line([s.state for s in self.samplers], self.publisher.state(), age_s, waiting)
@@ -231,7 +232,7 @@ class Node:
     def export(self, since_s: int, until_s: int) -> Iterator[bytes]:
         """An evidence bundle of what the journal keeps of that time."""
         certificates = [signed.data for found in self._certificates.values() for signed in found]
-        return export.pieces(self.keeper.call, self.joined, since_s, until_s, certificates)
+        return export.pieces(self.keeper.read, self.joined, since_s, until_s, certificates)
 
     def _open_instruments(self) -> None:
         problems = []

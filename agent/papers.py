@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.journal import Journal
+from agent.journal import Journal, unpacked
 from agent.retention import bytes_used
 from proof import sealing
 from proof.descriptor import Descriptor
@@ -76,17 +76,18 @@ def kept_proofs(
 ) -> list[tuple[tuple[int, int], bytes]]:
     """(place, bytes) of kept proofs after place `after` that overlap the time span, in chain order."""
     rows = journal.execute(
-        "SELECT log_id, seq, data FROM proofs WHERE (log_id, seq) > (?, ?) AND data IS NOT NULL "
+        "SELECT log_id, seq, data, hash FROM proofs WHERE (log_id, seq) > (?, ?) AND data IS NOT NULL "
         "AND last_s >= ? AND first_s <= ? ORDER BY log_id, seq LIMIT ?",
         (*after, since_s, until_s, limit),
     ).fetchall()
-    return [((log_id, seq), data) for log_id, seq, data in rows]
+    return [((log_id, seq), unpacked(data, proof_hash, seq)) for log_id, seq, data, proof_hash in rows]
 
 
 def newest_descriptor(journal: Journal) -> Descriptor | None:
     """The one in force, where a kept proof still carries it."""
-    rows = journal.execute("SELECT data FROM proofs WHERE data IS NOT NULL ORDER BY log_id DESC, seq DESC")
-    said = (sealing.parse(row[0]).claims.descriptor for row in rows)
+    newest_first = "FROM proofs WHERE data IS NOT NULL ORDER BY log_id DESC, seq DESC"
+    rows = journal.execute(f"SELECT data, hash, seq {newest_first}")
+    said = (sealing.parse(unpacked(*row)).claims.descriptor for row in rows)
     return next(filter(None, said), None)
 
 

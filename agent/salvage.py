@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from agent.clock import Wall
-from agent.journal import Journal
+from agent.journal import Journal, unpacked
 from agent.sample import readable
 from proof import sealing
 from proof.chain import SUPERSEDED
 from proof.claims import HASH_BYTES, LOG_BYTES, Predecessor
-from proof.cose import object_hash
 from proof.reasons import Refused
 
 CORRUPT = "store corrupt"
@@ -88,10 +87,10 @@ def _copy_proofs(old: sqlite3.Connection, journal: Journal, log_id: int) -> None
     kept = f"proofs WHERE log_id = {log_id} AND receipted_s IS NULL AND data IS NOT NULL ORDER BY seq"
     newest_boot = 0
     for row in _rows(old, _PROOFS, kept, _PROOF_TYPES):
-        with suppress(Refused):
-            if object_hash(row[-1]) == row[2]:
-                newest_boot = max(newest_boot, sealing.parse(row[-1]).claims.bootcount)
-                _insert(journal, "proofs", _PROOFS, row)
+        with suppress(Refused, sqlite3.DatabaseError):
+            data = unpacked(row[-1], row[2], row[1])
+            newest_boot = max(newest_boot, sealing.parse(data).claims.bootcount)
+            _insert(journal, "proofs", _PROOFS, row)
     known = journal.execute("SELECT coalesce(max(bootcount), 0) FROM boots").fetchone()[0]
     if newest_boot > known:
         journal.execute("INSERT INTO boots VALUES (?, ?)", (secrets.token_bytes(16), newest_boot))

@@ -2,7 +2,8 @@
 
 On disk it is a CBOR array [[[quantity, unit, value] …], flags, raw, sum]; time and names are columns. `sum`
 is a CRC-32 of the columns and of the array up to it: SQLite does not notice a bit that flipped on the card,
-and what was not measured must not be signed. Records of an earlier version have none.
+and what was not measured must not be signed. Records of an earlier version have none. It is packed like a
+message (§7.3) where that is shorter: the dictionary knows the names.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.clock import Wall
-from proof import cbor
+from proof import cbor, wire
 from proof.reasons import Refused
 from proof.senml import Measured
 
 MAX_RECORD_BYTES = 16 * 1024
 _SUM_BYTES = 4
+_ZLIB = b"\x78"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Captured:
     def record(self) -> bytes:
         values = [[m.quantity, m.unit, m.value] for m in self.values]
         body = cbor.encode([values, self.flags, self.raw, bytes(_SUM_BYTES)])[:-_SUM_BYTES]
-        return body + self._sum(body)
+        return wire.deflate(body + self._sum(body))
 
     def _sum(self, body: bytes) -> bytes:
         wall = self.wall
@@ -43,7 +45,7 @@ class Captured:
         return zlib.crc32(body, zlib.crc32(repr(columns).encode())).to_bytes(_SUM_BYTES, "big")
 
     def wrote(self, record: bytes) -> bool:
-        """Whether `record` is, to the bit, what was stored of this sample."""
+        """Whether `record`, unpacked, is to the bit what was stored of this sample."""
         body, stored = record[:-_SUM_BYTES], record[-_SUM_BYTES:]
         return self._sum(body) == stored
 
@@ -69,9 +71,15 @@ def readable(record: bytes, instrument: str, boot_id: bytes, boottime_ns: int, w
     return True
 
 
+def unpacked(record: bytes) -> bytes:
+    """The CBOR of a stored record; raises `Refused`."""
+    return wire.inflate(record, MAX_RECORD_BYTES) if record[:1] == _ZLIB else record
+
+
 def from_record(record: bytes, instrument: str, boot_id: bytes, boottime_ns: int, wall: Wall) -> Captured:
     """Raises `Refused`, TypeError or ValueError where `record` or a column is damaged."""
     values: list[Any]
+    record = unpacked(record)
     values, flags, raw, *summed = cbor.decode(record, MAX_RECORD_BYTES, "a stored sample")
     measured = tuple(Measured(name, unit, value) for name, unit, value in values)
     sample = Captured(instrument, boot_id, boottime_ns, wall, measured, flags, raw)

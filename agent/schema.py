@@ -1,6 +1,8 @@
 """The journal's tables. `agent.journal` says what they mean. A large blob is the last column of its table:
 what stands behind it costs its overflow pages to read."""
 
+# What a commit costs the disk are the 4 KiB blocks that its pages touch: small pages touch fewer.
+PAGE_BYTES = 512
 SCHEMA_VERSION = 2
 # What each version added to the one before; a journal of an earlier version is brought up to this one.
 ADDED = {

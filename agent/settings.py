@@ -83,11 +83,13 @@ class ProofSettings:
 
 @dataclass(frozen=True, slots=True)
 class JournalSettings:
-    """Bounds of the store: its own size, and the space it leaves free on its file system."""
+    """Bounds of the store: its own size, and the space it leaves free on its file system. With
+    `loss_window_s` readings are written together: a power cut may take those of so many seconds; 0: none."""
 
     __pydantic_config__ = _STRICT
     max_bytes: Annotated[int, Ge(1_000_000)] = 512_000_000
     free_floor_bytes: Annotated[int, Ge(0)] = 64_000_000
+    loss_window_s: Annotated[float, Ge(0), Le(3600)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from agent.lifetimes import NONE, Lifetimes
 from agent.papers import Counts
 from agent.publisher import LinkState
 from agent.sampler import InstrumentState
+from agent.settings import JournalSettings
 from proof.joining import Membership
 from proof.reasons import Reason
 
@@ -28,13 +29,15 @@ def report(
     link: LinkState,
     instruments: Sequence[InstrumentState],
     wall: Wall,
-    max_bytes: int,
+    journal: JournalSettings,
+    held: int,
     news: Sequence[str],
     superseded: str = "",
     lifetimes: Lifetimes = NONE,
     reboots: int = 0,
 ) -> dict[str, object]:
-    """`superseded` is the sentence of a store that has stopped publishing, else ""."""
+    """`held` are samples within the loss window, not on disk yet; `superseded` is the sentence of a store
+    that has stopped publishing, else ""."""
     age_s = None if last_receipted_s is None else wall.ns / 1e9 - last_receipted_s
     behind = age_s is not None and age_s < -CLOCK_BEHIND_S
     age_s = None if age_s is None or behind else max(0.0, age_s)
@@ -45,11 +48,12 @@ def report(
         "key_class": key_class,
         "healthy": age_s is not None and age_s <= HEALTHY_S,
         "superseded": bool(superseded),
-        "why": _why(age_s, behind, superseded, counts, link, instruments, wall, max_bytes),
+        "why": _why(age_s, behind, superseded, counts, link, instruments, wall, journal.max_bytes),
         "last_receipted_reading_age_s": age_s,
         "readings": {
-            "captured": counts.captured,
-            "unsealed": counts.unsealed,
+            "captured": counts.captured + held,
+            "unsealed": counts.unsealed + held,
+            "not_on_disk": held,
             "unreceipted": counts.unreceipted_readings,
         },
         "proofs": {
@@ -61,7 +65,11 @@ def report(
         },
         "link": {"connected": link.connected, "protocol": link.protocol, "problem": link.problem},
         "clock": {"source": wall.source, "maxerror_s": wall.maxerror_us / 1e6},
-        "journal": {"bytes": counts.bytes_used, "max_bytes": max_bytes},
+        "journal": {
+            "bytes": counts.bytes_used,
+            "max_bytes": journal.max_bytes,
+            "loss_window_s": journal.loss_window_s,
+        },
         "instruments": [
             {
                 "name": i.name,

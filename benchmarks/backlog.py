@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.clock import SOURCE_NTP, SystemClock, Wall
+from agent.clock import SOURCE_NTP, Clock, SystemClock, Wall
 from agent.journal import Journal
 from agent.sample import Captured
 from agent.sealer import Sealer
@@ -19,7 +19,7 @@ from agent.store import open_journal
 from benchmarks.membership import NETWORK
 from drivers.bme280 import BME280
 from hardware_sim.worlds import ClimateWorld
-from proof import cbor
+from proof import cbor, wire
 from proof.descriptor import Descriptor, InstrumentDescriptor, QuantityDescriptor
 from proof.keys import Signer
 from proof.senml import Measured
@@ -67,8 +67,10 @@ def captured(count: int) -> Iterator[Captured]:
         yield Captured("bme280", BOOT_ID, boottime_ns, wall, values)
 
 
-def sealer(signer: Signer, readings_per_proof: int, beacon_hash: bytes = bytes(32)) -> Sealer:
-    made = Sealer(signer, NETWORK, ProofSettings(readings=readings_per_proof), SystemClock())
+def sealer(
+    signer: Signer, readings_per_proof: int, beacon_hash: bytes = bytes(32), clock: Clock | None = None
+) -> Sealer:
+    made = Sealer(signer, NETWORK, ProofSettings(readings=readings_per_proof), clock or SystemClock())
     made.descriptor = DESCRIPTOR
     made.freshness = (beacon_hash,)
     return made
@@ -99,4 +101,4 @@ def sealed(
     fill(journal, signer, count, readings_per_proof, beacon_hash)
     rows = journal.execute("SELECT data FROM proofs ORDER BY seq").fetchall()
     journal.close()
-    return [row[0] for row in rows]
+    return [wire.inflate(row[0]) for row in rows]

@@ -24,6 +24,7 @@ BENCHMARKS = {
     "bench_cpu": "CPU per reading",
     "bench_bytes": "Bytes on the wire",
     "bench_disk": "Bytes on disk",
+    "bench_day": "A day's writing",
     "bench_drain": "Draining a backlog",
     "bench_verify": "Verification",
 }

@@ -16,7 +16,7 @@ import sqlite3
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,11 +27,11 @@ from agent.cli import check
 from agent.clock import Clock
 from agent.control import ask_status
 from agent.errors import AgentError, TryAgain
+from agent.journal import unpacked
 from agent.keystore import Board, open_key, open_next_key
 from agent.settings import Settings, load
 from agent.status import HEALTHY_S
 from agent.store import is_sound
-from proof.cose import object_hash
 from proof.keys import Signer, signature_fits
 from provisioning.checks import FAIL, PASS, SKIPPED, WARN, Finding, failed
 from provisioning.checks_machine import user_name
@@ -206,12 +206,14 @@ def _books(db: sqlite3.Connection) -> Books:
         "ORDER BY seq DESC LIMIT 1",
         (log,),
     ).fetchone()
-    whole = known is not None and object_hash(known[0]) == known[1]
+    data = None
+    with suppress(sqlite3.DatabaseError):
+        data = unpacked(known[0], known[1], 0) if known else None
     return Books(
         one("SELECT count(*) FROM proofs"),
         one("SELECT count(*) FROM proofs WHERE receipted_s IS NULL AND data IS NOT NULL"),
         one("SELECT max(receipted_s) FROM proofs"),
-        known[0] if whole else None,
+        data,
     )
 
 

@@ -19,7 +19,7 @@ from agent.errors import FixStore
 from agent.membership import FixMembership, Joined, load, save
 from agent.settings import load as load_settings
 from agent.store import open_journal
-from proof import joining, sealing
+from proof import joining, sealing, wire
 from proof.cose import object_hash
 from proof.joining import Membership
 from proof.keys import SeedSigner
@@ -85,7 +85,7 @@ def offline_proofs(board: RunningBoard, until) -> None:
 def last_proof(board: RunningBoard) -> tuple[int, bytes]:
     with contextlib.closing(sqlite3.connect(board.settings.journal_path)) as db:
         seq, data = db.execute("SELECT seq, data FROM proofs ORDER BY seq DESC LIMIT 1").fetchone()
-    return int(seq), bytes(data)
+    return int(seq), wire.inflate(data)
 
 
 def put(board: RunningBoard, seq: int, **columns: bytes) -> None:

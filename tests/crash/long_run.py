@@ -31,7 +31,7 @@ from proof.receipt import Receipt
 from tests.agent_parts import GATEWAY, NETWORK, START_S, FakeClock, captured, make_descriptor
 
 READINGS = 7
-ROOM = 9_000  # bytes that the store may grow beyond its empty size
+ROOM = 4_000  # bytes that the store may grow beyond its empty size
 _PROOFS = (
     "SELECT log, seq, hash, EXISTS (SELECT 1 FROM gaps WHERE gaps.log_id = logs.id "
     "AND seq BETWEEN first_seq AND last_seq) FROM proofs JOIN logs ON logs.id = log_id ORDER BY log_id, seq"
@@ -101,8 +101,8 @@ class Life:
         self.number += 1
         self.clock.advance(10)
         self.keeper.append(captured(self.clock, self.number))
-        say(sample=self.number, at_ns=self.clock.boottime_ns())
         self.tell()
+        say(sample=self.number, at_ns=self.clock.boottime_ns())
 
     def miss(self) -> None:
         self.clock.advance(10)
@@ -112,7 +112,7 @@ class Life:
     def tell(self) -> None:
         """What was sealed, and what given up, since the last time: the publisher would send it now."""
         rows: list[tuple[bytes, int, bytes, int]]
-        rows = self.keeper.call(lambda journal: journal.execute(_PROOFS).fetchall())
+        rows = self.keeper.read(lambda journal: journal.execute(_PROOFS).fetchall())
         for log, seq, proof_hash, gap in rows:
             place, standing = (log.hex(), seq), (proof_hash.hex(), bool(gap))
             if place not in self.told:
@@ -123,7 +123,7 @@ class Life:
                     say(gap=proof_hash.hex())
 
     def log(self) -> OpenLog:
-        log = self.keeper.call(lambda journal: journal.open_log())
+        log = self.keeper.read(lambda journal: journal.open_log())
         assert log is not None
         return log
 

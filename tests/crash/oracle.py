@@ -90,11 +90,6 @@ def judge(world: World, allowed: Allowed) -> Verdict:
     if bad or device.suspended:
         problems.append(f"the gateway found {bad}, suspended {device.suspended}")
     missing = witness.keys() - values.keys()
-    kept = {path.name for path in world.state.iterdir() if _KEPT.fullmatch(path.name)}
-    if thrown_away := set(_KEPT.findall(world.log.read_text(errors="replace"))) - kept:
-        problems.append(f"damaged stores that were told to be kept are not: {sorted(thrown_away)}")
-    if kept and allowed.damaged_at is None:
-        problems.append("a store was taken for damaged, and nobody had damaged it")
     given_up, receipts = _journal(world, places, declared, problems)
     destroyed = 0
     if allowed.damaged_at is not None:
@@ -118,18 +113,14 @@ def judge(world: World, allowed: Allowed) -> Verdict:
         twice=twice,
         proofs=len(proofs),
         logs=len({log for log, _ in places}),
-        quarantined=len(kept),
+        quarantined=sum(_KEPT.fullmatch(path.name) is not None for path in world.state.iterdir()),
         resumed=len(world.resumed.read_text().splitlines()) if world.resumed.exists() else 0,
         problems=tuple(problems),
     )
 
 
 def witnessed(world: World) -> int:
-    """How many readings so far."""
-    if not world.witness.exists():
-        return 0
-    with world.witness.open("rb") as file:
-        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 16), b""))
+    return len(_lines(world))
 
 
 def _lines(world: World) -> Sequence[str]:

@@ -68,6 +68,14 @@ def test_the_recording_holds_everything_that_can_happen_to_a_journal(recording):
 
 
 @needs_strace
+def test_a_power_cut_takes_no_more_than_the_loss_window(tmp_path, replayed):
+    made = power_cuts.make(tmp_path, 4, loss_window_s=60)
+    assert power_cuts.try_all(made, replayed, SEED, subsets=1, at_most=150).violations == []
+    strict = Recording(made.root, made.events)
+    assert power_cuts.try_all(strict, replayed, SEED, subsets=1, stop_after=1).violations
+
+
+@needs_strace
 @pytest.mark.parametrize("synchronous", ["NORMAL", "OFF"])
 def test_a_journal_that_syncs_less_is_caught(tmp_path, replayed, synchronous):
     made = power_cuts.make(tmp_path, 2, synchronous)

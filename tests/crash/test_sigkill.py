@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from agent.sample import MAX_RECORD_BYTES
+from agent.sample import unpacked as unpacked_record
 from proof import cbor
 from proof.sealing import parse
 from tests.agent_parts import FakeClock, open_test_journal
@@ -68,7 +69,9 @@ def check(folder: Path, acknowledged: set[int], hashes: dict[int, str]) -> None:
         found += [int(reading.values[1].value) - 100_000 for reading in proof.readings()]
         before = proof.hash
     for (record,) in journal.execute("SELECT record FROM samples"):
-        found.append(int(cbor.decode(record, MAX_RECORD_BYTES, "a sample")[0][1][2]) - 100_000)
+        found.append(
+            int(cbor.decode(unpacked_record(record), MAX_RECORD_BYTES, "a sample")[0][1][2]) - 100_000
+        )
     journal.close()
     assert len(found) == len(set(found))
     assert acknowledged <= set(found)

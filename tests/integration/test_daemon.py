@@ -28,7 +28,7 @@ from agent.settings import Settings, load
 from drivers.errors import NeedsHuman
 from hardware_sim.buses import SimulatedBuses
 from hardware_sim.worlds import ClimateWorld
-from proof import beacon, sealing
+from proof import beacon, sealing, wire
 from tests.sim_parts import GATEWAY, NETWORK, joined_config
 from tests.small_gateway import SmallGateway
 
@@ -321,7 +321,7 @@ def readings_in_proofs(settings: Settings) -> tuple[int, int]:
         proofs = db.execute("SELECT data FROM proofs WHERE data IS NOT NULL").fetchall()
         unsealed = db.execute("SELECT count(*) FROM samples").fetchone()[0]
     db.close()
-    return sum(len(sealing.parse(row[0]).readings()) for row in proofs), unsealed
+    return sum(len(sealing.parse(wire.inflate(row[0])).readings()) for row in proofs), unsealed
 
 
 def captured(settings: Settings) -> Callable[[], bool]:

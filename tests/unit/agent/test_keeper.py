@@ -7,7 +7,9 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from proof.claims import Gap, Predecessor
 from proof.receipt import Receipt
 from proof.rotation import DeviceKey
 from proof.sealing import Proof, parse
+from proof.senml import Measured
 from tests.agent_parts import (
     DEVICE_ID,
     GATEWAY,
@@ -272,24 +275,30 @@ def test_no_failing_statement_breaks_a_rotation(tmp_path, fault):
             assert (carriers, settled) == ([3], True)
 
 
+def large(number: int) -> tuple[Measured, ...]:
+    """Values that cannot be packed."""
+    chance = Random(number)
+    return tuple(Measured(f"q{at}", "Cel", Decimal(chance.randrange(10**17)) / 1000) for at in range(120))
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_no_failing_statement_breaks_eviction(tmp_path, fault):
     def crowded_rig(folder: Path) -> Rig:
-        rig = Rig(folder, JournalSettings(max_bytes=100_000, free_floor_bytes=0), readings=1)
+        rig = Rig(folder, JournalSettings(max_bytes=30_000, free_floor_bytes=0), readings=1)
         rig.keeper.start()
-        for _ in range(6):
-            rig.append(values=captured(rig.clock, 0).values * 60)
+        for _ in range(9):
+            rig.append(values=large(rig.tried))
         return rig
 
     for rig, faulty in every_statement(crowded_rig, tmp_path, fault):
         for _ in range(2):
-            rig.append(values=captured(rig.clock, 0).values * 60)
+            rig.append(values=large(rig.tried))
         attempt(rig.settle)
         faulty.armed = False
         rig.clock.advance(120)
         assert rig.append()
         rig.settle()
-        assert rig.keeper.call(retention.bytes_used) < 100_000
+        assert rig.keeper.call(retention.bytes_used) < 30_000
         proofs = rig.proofs()
         kept = {proof.claims.seq for proof in proofs}
         gaps = [gap for proof in proofs for gap in proof.claims.gaps]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from random import Random
 
 import pytest
 
@@ -35,12 +36,12 @@ def digest(seq: int) -> bytes:
 
 
 def fill(journal: Journal, count: int, size: int = 100) -> int:
-    """Proofs of `size` bytes in the open log; its id."""
+    """Proofs of `size` bytes that cannot be packed, in the open log; its id."""
     journal.begin()
     for _ in range(count):
         log = journal.open_log()
         assert log is not None
-        journal.store_proof(log, log.seq + 1, digest(log.seq + 1), bytes(size), 1, 0, 0)
+        journal.store_proof(log, log.seq + 1, digest(log.seq + 1), Random(log.seq).randbytes(size), 1, 0, 0)
     journal.commit()
     log = journal.open_log()
     assert log is not None

@@ -14,6 +14,7 @@ from agent.lifetimes import Lifetimes
 from agent.papers import Counts
 from agent.publisher import NO_GATEWAY, LinkState
 from agent.sampler import InstrumentState
+from agent.settings import JournalSettings
 from proof.joining import Membership
 from proof.senml import Measured
 
@@ -34,7 +35,8 @@ def report(**changes: Any) -> dict[str, Any]:
         "link": UP,
         "instruments": [WELL],
         "wall": Wall(NOW_S * 10**9, SOURCE_NTP, 2_500),
-        "max_bytes": 10_000_000,
+        "journal": JournalSettings(max_bytes=10_000_000),
+        "held": 0,
         "news": [],
         **changes,
     }
@@ -46,13 +48,19 @@ def test_a_well_node_is_healthy_and_has_nothing_to_explain():
     assert made["healthy"] is True
     assert made["why"] == []
     assert made["last_receipted_reading_age_s"] == 100.0
-    assert made["readings"] == {"captured": 70, "unsealed": 3, "unreceipted": 7}
+    assert made["readings"] == {"captured": 70, "unsealed": 3, "not_on_disk": 0, "unreceipted": 7}
     assert made["proofs"] == {
         "sealed": 9, "unreceipted": 1, "in_flight": 2, "receipted_seq": 8, "receipted_at_s": 1_799_999_990,
     }  # fmt: skip
     assert made["clock"] == {"source": SOURCE_NTP, "maxerror_s": 0.0025}
     assert made["instruments"][0]["latest"] == {"temperature": [20.0, "Cel"]}
     assert json.loads(json.dumps(made)) == made
+
+
+def test_a_loss_window_and_what_it_holds_are_said():
+    made = report(journal=JournalSettings(loss_window_s=60), held=4)
+    assert made["journal"]["loss_window_s"] == 60
+    assert made["readings"] == {"captured": 74, "unsealed": 7, "not_on_disk": 4, "unreceipted": 7}
 
 
 def test_every_stage_of_recovery_is_counted():
