@@ -237,6 +237,15 @@ def test_a_version_that_was_half_built_is_built_again(machine):
     assert (made / "bin/fieldproof-agent").exists()
 
 
+def test_wheels_without_pip_are_refused_before_anything_is_made(machine):
+    wheels = machine.wheel("1.0", "good")
+    (wheels / "pip-0.whl").unlink()
+    done = machine.install(wheels)
+    assert done.returncode == 1
+    assert "there is no wheel of pip" in done.stderr
+    assert not machine.home.exists()
+
+
 def kept(machine: Machine) -> list[Path]:
     files = [machine.root / "etc/fieldproof/agent.toml", machine.root / "var/lib/fieldproof/device.key"]
     for file in files:
