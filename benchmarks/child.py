@@ -15,11 +15,13 @@ import runpy
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import adafruit_extended_bus  # noqa: F401 what `drivers.i2c.open_bus` loads on a board
 
 from agent.clock import SystemClock
+from drivers.contract import Clock
 from hardware_sim.bus import VirtualI2C
 from hardware_sim.parts.bme280 import BME280
 from hardware_sim.worlds import ClimateWorld
@@ -43,9 +45,13 @@ class MeteredI2C(VirtualI2C):
             self.cpu_ns += time.thread_time_ns() - began_ns
 
 
-def metered_bus(report: Path) -> MeteredI2C:
+def in_a_climate(clock: Clock) -> BME280:
+    return BME280.in_world(ClimateWorld(seed=1), clock)
+
+
+def metered_bus(report: Path, part: Callable[[Clock], BME280] = in_a_climate) -> MeteredI2C:
     clock = SystemClock()
-    wire = MeteredI2C({0x76: BME280.in_world(ClimateWorld(seed=1), clock)}, clock)
+    wire = MeteredI2C({0x76: part(clock)}, clock)
     fd = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def tell(_number: int, _frame: object) -> None:
@@ -56,13 +62,13 @@ def metered_bus(report: Path) -> MeteredI2C:
     return wire
 
 
-def agent(report: Path, settings_file: Path) -> None:
+def agent(report: Path, settings_file: Path, part: Callable[[Clock], BME280] = in_a_climate) -> None:
     from agent import buses, memory
     from drivers.i2c import SharedBus
 
     class VirtualBuses:
         def __init__(self, _clock: object) -> None:
-            self._bus = SharedBus(metered_bus(report), "virtual I2C bus")
+            self._bus = SharedBus(metered_bus(report, part), "virtual I2C bus")
 
         def get(self, _bus: str) -> SharedBus:
             return self._bus

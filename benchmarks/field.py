@@ -84,13 +84,13 @@ class Field:
     def device(self) -> str:
         return self.signer.device
 
-    def start_broker(self) -> subprocess.Popen[bytes]:
+    def start_broker(self, more: str = "") -> subprocess.Popen[bytes]:
         if MOSQUITTO is None:
             raise SystemExit("This benchmark needs mosquitto: install the Debian package `mosquitto`.")
         config = self.folder / "mosquitto.conf"
         config.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n"
-            f"max_inflight_messages 0\nset_tcp_nodelay true\nlog_dest none\n"
+            f"max_inflight_messages 0\nset_tcp_nodelay true\nlog_dest none\n{more}"
         )
         process = self.spawn("mosquitto", [MOSQUITTO, "-c", str(config)])
         until(self._listens, 10, "mosquitto")

@@ -22,7 +22,7 @@ def message(temperature: float, pressure_hPa: float, humidity: float) -> bytes:
 def run(i2c: Any, host: str, port: int, interval_s: float, topic: str = "station/bme280") -> None:
     sensor = Adafruit_BME280_I2C(i2c, address=0x76)
     client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
-    client.connect(host, port)
+    client.connect_async(host, port)  # a broker that is away at the start is waited for
     client.loop_start()
     due_s = time.monotonic()
     while True:

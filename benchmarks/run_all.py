@@ -1,4 +1,6 @@
-"""`make bench`: every benchmark, one after another, and `docs/benchmarks.md` from what they found.
+"""`make bench`: the benchmarks, one after another, and `docs/benchmarks.md` from what they found.
+
+The section that `bench_peers` wrote stays in it: `make bench` runs that program afterwards.
 
 Figures of two runs on a shared machine differ; one run on a quiet machine is what belongs into the file.
 """
@@ -15,6 +17,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks import marked
 from benchmarks.field import MOSQUITTO, ROOT
 from benchmarks.figures import Figure, table
 
@@ -53,7 +56,8 @@ def main() -> int:
         ]
     verdict = "## Missed aims\n\n" + ("\n".join(missed) or "None.") + "\n"
     path = ROOT / "docs" / "benchmarks.md"
-    path.write_text("\n".join([_INTRODUCTION, machine(), verdict, *sections]))
+    peers = marked.section(path, "peers")
+    path.write_text("\n".join([_INTRODUCTION, machine(), verdict, *sections, peers]))
     print(f"\nWritten to {path.relative_to(ROOT)}.")
     return 0
 
