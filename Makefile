@@ -7,6 +7,9 @@ DEMO := .venv/.installed-demo
 DEV := .venv/.installed-dev
 INTEROP := .venv-interop/.installed
 FUZZ := .venv-fuzz/.installed
+PEERS := .venv-peers/.installed
+# `make bench-peers`: the length of its scenario, for each of five peers.
+MINUTES = 10
 SECONDS = 600
 # `make pi`: how many power cuts, after how many of them the machine boots again, and the dice.
 CUTS = 100
@@ -23,7 +26,7 @@ PARALLEL := -n auto --dist worksteal
 # Two set-ups of one environment at once would damage it.
 .NOTPARALLEL:
 .PHONY: help demo install uninstall purge deb test test-all crash powercut fuzz check vectors vectors-check interop bench
-.PHONY: pi year clean
+.PHONY: pi year bench-peers clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -87,12 +90,17 @@ pi: $(DEV) ## power cuts of a virtual machine of a Raspberry Pi's class, as root
 bench: $(DEMO) ## the figures of the README, into docs/benchmarks.md (needs mosquitto)
 	@scripts/debian-packages mosquitto strace
 	@$(BIN)/python -m benchmarks.run_all
+	@$(MAKE) --no-print-directory bench-peers
+
+bench-peers: $(DEMO) $(PEERS) .venv/.installed-calibrate ## the same outage for Fieldproof and its peers (MINUTES=10, five times)
+	@scripts/debian-packages mosquitto strace
+	@$(BIN)/python -m benchmarks.bench_peers --minutes $(MINUTES)
 
 year: $(DEV) ## a simulated year of one node, and what came of it
 	@$(BIN)/python -m tests.crash.year
 
 clean: ## remove environments, caches and builds
-	rm -rf .venv .venv-interop .venv-fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-interop .venv-fuzz .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed-%: pyproject.toml scripts/make-venv
@@ -102,6 +110,11 @@ clean: ## remove environments, caches and builds
 # An environment of its own: python-cwt needs cbor2 < 6, the project needs cbor2 >= 6.
 $(INTEROP): scripts/make-venv
 	@scripts/make-venv "$(PYTHON)" .venv-interop "cwt>=3" "cbor2<6"
+	@touch $@
+
+# What a user would pick instead, pinned; none of it is a part of the project.
+$(PEERS): benchmarks/peers/requirements.txt scripts/make-venv
+	@scripts/make-venv "$(PYTHON)" .venv-peers -r $<
 	@touch $@
 
 # Another: coverage is counted by rewriting what is imported, and dev tools have no part in it.

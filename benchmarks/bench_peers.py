@@ -1,6 +1,6 @@
 """Fieldproof beside what one might use instead, through the same outage and the same kills.
 
-    python -m benchmarks.bench_peers [--minutes 10] [PEER …]
+    python -m benchmarks.bench_peers [--minutes 10] [--write] [PEER …]
 
 - The peers run one after the other; what was found before at the same scale is kept in `build/peers.json`, so
   that one peer may be run again. Tables and plot are written when every peer has been run.
@@ -57,7 +57,7 @@ def kept(minutes: float) -> dict[str, Result]:
 
 def write(results: list[Result]) -> None:
     report.plot(results, PLOT)
-    found = f"{report.table(results)}\n\n{report.worst(results)}\n"
+    found = f"{report.table(results)}\n\n{report.promise(results)}\n\n{report.worst(results)}\n"
     details = f"{_COUNTED}\n{report.notes()}\n- {_WEEWX}\n"
     image = "![Readings that had arrived, by time, per peer]"
     docs = f"{_TITLE}\n\n{report.scale(results)}\n\n{found}\n{image}(peers.svg)\n\n{details}"
@@ -70,11 +70,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Fieldproof beside its peers, in one scenario for all.")
     parser.add_argument("--minutes", type=float, default=10.0, help="length of the scenario")
     parser.add_argument("peer", nargs="*", help=f"one of {', '.join(CONTENDERS)}; all, unless named")
+    parser.add_argument("--write", action="store_true", help="only write again what is kept of that length")
     arguments = parser.parse_args()
     if strangers := set(arguments.peer) - CONTENDERS.keys():
         parser.error(f"no such peer: {', '.join(sorted(strangers))}")
     results = kept(arguments.minutes)
-    for peer in arguments.peer or CONTENDERS:
+    for peer in () if arguments.write else arguments.peer or CONTENDERS:
         print(f"\n== {CONTENDERS[peer].name}", flush=True)
         results[peer] = scenario.play(CONTENDERS[peer], arguments.minutes)
         print(report.table([results[peer]]), flush=True)

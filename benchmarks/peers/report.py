@@ -41,6 +41,8 @@ COSTS = (
     Column("catch-up, s", "s", lambda r: r.catch_up_s),
 )
 
+BEHIND = tuple(column for column in COUNTS + COSTS if column.title not in ("due", "delivered"))
+
 
 def table(results: Sequence[Result]) -> str:
     rows = [["", *(column.title for column in COUNTS + COSTS)]]
@@ -50,22 +52,22 @@ def table(results: Sequence[Result]) -> str:
 
 
 def worst(results: Sequence[Result]) -> str:
-    """Our costs from the worst on, each beside the least of the peers'."""
+    """The columns in which ours is the last, the one that is furthest behind first."""
     ours, *theirs = results
-    compared = []
-    for column in COSTS:
+    last = []
+    for column in BEHIND:
         mine = column.value(ours)
         others = [(value, r.name) for r in theirs if (value := column.value(r)) is not None]
-        if mine is not None and others and mine > min(others)[0]:
-            least, name = min(others)
-            ratio = mine / least if least else float("inf")
-            compared.append((ratio, mine, f"{column.title} ({column.cell(ours)}; {name} {_short(least)})"))
-    compared.sort(key=lambda each: each[:2], reverse=True)
-    if not compared:
-        return ""
-    first, *rest = [text for _, _, text in compared]
-    text = f"Fieldproof's worst column is {first}: every reading is on the disk before it counts."
-    return text + (f" It is not the least either in {', '.join(rest)}." if rest else "")
+        if mine and others and mine > max(others)[0]:
+            next_one, name = max(others)
+            ratio = mine / next_one if next_one else float("inf")
+            last.append((ratio, f"{column.title} ({column.cell(ours)}; next {name} with {_short(next_one)})"))
+    last.sort(reverse=True)
+    if not last:
+        return "In no column is Fieldproof the last."
+    first, *rest = [text for _, text in last]
+    text = f"Fieldproof's worst column: {first.replace('*', '')}."
+    return text + (f" It is also the last in {'; '.join(rest).replace('*', '')}." if rest else "")
 
 
 def _short(value: float) -> str:
@@ -75,6 +77,7 @@ def _short(value: float) -> str:
 def scale(results: Sequence[Result]) -> str:
     minutes = results[0].minutes
     down, up, *kills = (f"{share * minutes:g}" for share in (DOWN, UP, *KILLS))
+    nice = min(result.nice for result in results)
     loads = [load for result in results for load in result.load]
     text = (
         f"10 readings/s for {minutes:g} minutes; the broker away from minute {down} to {up}; the peer killed "
@@ -87,7 +90,24 @@ def scale(results: Sequence[Result]) -> str:
         )
     return text + (
         f"The machine's load (1 min) was {min(loads):.1f} to {max(loads):.1f} on two cores"
-        + (": CPU and catch-up are no more than a hint." if max(loads) > 2 else ".")
+        + ("; CPU, catch-up and what was not read are then no more than a hint." if max(loads) > 2 else ".")
+        + (f" All of it ran at priority {nice}, ahead of what else was running." if nice < 0 else "")
+    )
+
+
+def promise(results: Sequence[Result]) -> str:
+    """What became of the readings that the agent had said it has, and who fell by itself."""
+    ours = results[0]
+    kept_lost = ours.confirmed_lost or 0
+    text = f"Of the readings that Fieldproof's journal had confirmed, {kept_lost:,} were lost"
+    if ours.lost > kept_lost:
+        text += (
+            f"; the other {ours.lost - kept_lost:,} were conversions that it refused as late, or that the "
+            "SIGKILL met before the journal had them"
+        )
+    fallen = [f"{r.name} {r.ended_by_itself:,}" for r in results if r.ended_by_itself]
+    return f"{text}." + (
+        f" Ended by themselves and were started again: {', '.join(fallen)}." if fallen else ""
     )
 
 
