@@ -51,7 +51,7 @@ def kept(minutes: float) -> dict[str, Result]:
     return {
         peer: Result(**values)
         for peer, values in found.items()
-        if values.keys() == names and values["minutes"] == minutes
+        if values.keys() <= names and values["minutes"] == minutes
     }
 
 

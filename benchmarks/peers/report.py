@@ -105,10 +105,17 @@ def promise(results: Sequence[Result]) -> str:
             f"; the other {ours.lost - kept_lost:,} were conversions that it refused as late, or that the "
             "SIGKILL met before the journal had them"
         )
+    if ours.told:
+        told = "; ".join(f"{reason} {count:,}" for reason, count in sorted(ours.told.items(), key=by_count))
+        text += f". What it did not read its proofs say, signed, with the reason: {told}"
     fallen = [f"{r.name} {r.ended_by_itself:,}" for r in results if r.ended_by_itself]
     return f"{text}." + (
         f" Ended by themselves and were started again: {', '.join(fallen)}." if fallen else ""
     )
+
+
+def by_count(each: tuple[str, int]) -> int:
+    return -each[1]
 
 
 def notes() -> str:

@@ -18,9 +18,10 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections import Counter as Counts
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.field import Field, joined_field, until
@@ -33,6 +34,7 @@ from benchmarks.peers.meter import Meter, traced
 from gateway.folder import LEDGER, load_key
 from gateway.register import Register
 from gateway.store import Store
+from proof import sealing
 from proof.keys import device_id
 
 QUIET_S, PATIENCE_S = 45.0, 300.0
@@ -42,6 +44,7 @@ DOWN, KILLS, UP = 0.2, (0.4, 0.5), 0.6
 @dataclass(frozen=True, slots=True)
 class Result:
     """`confirmed_lost`: lost of those whose `append` had returned to the agent (None for others).
+    `told`: what the agent's proofs say was not read and why, over its whole life.
     `curve`: (seconds since the start, readings that had come); `load`: the machine's, before and after."""
 
     name: str
@@ -61,6 +64,7 @@ class Result:
     load: tuple[float, float]
     nice: int
     curve: list[tuple[float, int]]
+    told: dict[str, int] = field(default_factory=dict)
 
     @property
     def lost(self) -> int:
@@ -196,7 +200,7 @@ def play(contender: Contender, minutes: float) -> Result:
         stage.await_all(wanted)
         ear.close()
         run.end()
-        arrived = ledger(stage.field) if run.is_agent else ear.seen
+        arrived, told = ledger(stage.field) if run.is_agent else (ear.seen, {})
         kept = confirmed(run.place) & wanted if run.is_agent else None
     firsts = [(at_s - began_s, n) for at_s, n, again in ear.arrivals if n in wanted and not again]
     returned_s = stage.returned_s - began_s
@@ -219,6 +223,7 @@ def play(contender: Contender, minutes: float) -> Result:
         load=(load_before, os.getloadavg()[0]),
         nice=os.getpriority(os.PRIO_PROCESS, 0),
         curve=curve([at_s for at_s, _ in firsts], seconds),
+        told=told,
     )
 
 
@@ -265,12 +270,16 @@ def curve(arrivals_s: list[float], seconds: float, points: int = 200) -> list[tu
     return [(round(moment_s, 2), sum(at_s <= moment_s for at_s in arrivals_s)) for moment_s in moments]
 
 
-def ledger(field: Field) -> set[int]:
-    """Every reading of the proofs that the gateway accepted."""
+def ledger(field: Field) -> tuple[set[int], dict[str, int]]:
+    """The readings of the proofs that the gateway accepted, and what they say was not read, by reason."""
     gateway = device_id(load_key(field.gateway).public_key)
     with closing(Store.open(field.gateway / LEDGER, NETWORK, "test", gateway)) as store:
-        accepted = Register(store).accepted(field.device)
-        return {number for data in accepted for number in contenders.from_proof(data)}
+        accepted = list(Register(store).accepted(field.device))
+    told: Counts[str] = Counts()
+    for data in accepted:
+        for lost in sealing.parse(data).claims.lost:
+            told[lost.reason] += lost.count
+    return {number for data in accepted for number in contenders.from_proof(data)}, dict(told)
 
 
 def confirmed(place: Place) -> set[int]:
