@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from dataclasses import asdict, fields
 
@@ -74,6 +75,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if strangers := set(arguments.peer) - CONTENDERS.keys():
         parser.error(f"no such peer: {', '.join(sorted(strangers))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended
     results = kept(arguments.minutes)
     for peer in () if arguments.write else arguments.peer or CONTENDERS:
         print(f"\n== {CONTENDERS[peer].name}", flush=True)
