@@ -58,11 +58,13 @@ def kept(minutes: float) -> dict[str, Result]:
 
 def write(results: list[Result]) -> None:
     report.plot(results, PLOT)
-    found = f"{report.table(results)}\n\n{report.promise(results)}\n\n{report.worst(results)}\n"
-    details = f"{_COUNTED}\n{report.notes()}\n- {_WEEWX}\n"
+    said = [report.wrapped(text) for text in (report.promise(results), report.worst(results))]
+    found = f"{report.table(results)}\n\n{said[0]}\n\n{said[1]}\n"
+    scale = report.wrapped(report.scale(results))
+    details = f"{_COUNTED}\n{report.notes()}\n{report.wrapped(f'- {_WEEWX}', '  ')}\n"
     image = "![Readings that had arrived, by time, per peer]"
-    docs = f"{_TITLE}\n\n{report.scale(results)}\n\n{found}\n{image}(peers.svg)\n\n{details}"
-    readme = f"{report.scale(results)}\n\n{found}\n{image}(docs/peers.svg)\n\n{_WEEWX}\n"
+    docs = f"{_TITLE}\n\n{scale}\n\n{found}\n{image}(peers.svg)\n\n{details}"
+    readme = f"{scale}\n\n{found}\n{image}(docs/peers.svg)\n\n{report.wrapped(_WEEWX)}\n"
     marked.write(ROOT / "docs" / "benchmarks.md", "peers", docs)
     marked.write(ROOT / "README.md", "peers", readme)
 

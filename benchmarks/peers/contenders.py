@@ -112,8 +112,8 @@ CONTENDERS = {
         wire.topic(NETWORK, "+", "proof"),
         from_message,
         "Sixty readings to a proof, every reading synced, everything else as it is by default. Read every "
-        "100 ms, a part must answer within 100 ms; one that does not is taken for gone and opened again after "
-        "a wait.",
+        "100 ms, a part must answer within 100 ms; one that does not is taken for gone and opened again "
+        "after a wait.",
     ),
     "mqtt-io": Contender(
         "mqtt-io 2.7.0",

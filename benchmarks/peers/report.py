@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,11 @@ def by_count(each: tuple[str, int]) -> int:
 
 
 def notes() -> str:
-    return "\n".join(f"- {contender.name}: {contender.note}" for contender in CONTENDERS.values())
+    return "\n".join(wrapped(f"- {each.name}: {each.note}", "  ") for each in CONTENDERS.values())
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, 110, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def plot(results: Sequence[Result], path: Path) -> None:
