@@ -1,6 +1,7 @@
 """What the service does in the machine, measured there: start, memory, processor, and being wedged.
 
 - The agent is the installed one; only for a hanging instrument the witness runs, which can make one hang.
+- On a busy host the machine's own count of processor time holds what the host gave to others, too.
 - Times and processor shares are an emulated machine's beside whatever else the host does: its load is said.
 """
 
@@ -23,7 +24,10 @@ def measure(machine: Machine, say: Callable[..., None]) -> None:
     """On a machine that has just been started, with the plain unit; it is left running."""
     say(f"a login {machine.await_ssh():.0f} s after power-on")
     machine.until(lambda: _sealed(machine), 900.0, "a sealed proof")
-    say("first sealed proof, seconds after the kernel's start:", _sealed(machine).split()[0].strip("[]"))
+    say(
+        "first sealed proof, seconds after the kernel's start:",
+        _sealed(machine).partition("]")[0].strip("[ "),
+    )
     say(machine.ssh("systemd-analyze time | head -n 1").strip())
     say(machine.ssh(f"systemctl status --no-pager --lines=0 {UNIT}"))
     pid = _main_pid(machine)
