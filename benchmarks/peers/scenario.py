@@ -91,10 +91,12 @@ class Run:
         self.ended_by_itself = self._starts = 0
         self._again_s: float | None = None
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._counter, self._read_before = Counter(place.counter), 0
         self.meter = Meter(trace)
 
     def start(self) -> None:
         self._starts += 1
+        self._read_before = self._counter.now
         commands = [
             traced(command, self._trace / f"{self._starts}-{number}.strace")
             for number, command in enumerate(self._commands)
@@ -134,7 +136,8 @@ class Run:
             process.wait()
 
     def _look(self) -> None:
-        if self.is_agent and self._processes[0].poll() is None:
+        old_enough = self._counter.now > self._read_before  # it has read, so it answers
+        if self.is_agent and old_enough and self._processes[0].poll() is None:
             process = self._processes[0]
             self._chip_ns[process.pid] = self.place.field.usage(process, "agent")["chip_ns"]
         self.meter.look()
