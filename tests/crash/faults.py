@@ -19,7 +19,7 @@ CLOCK = ("day_on", "day_back", "ten_years_on", "ten_years_back", "at_1970")
 # `read_only` and `full` happen to a whole file system, the others to calls.
 DISK = ("full", "read_only", "turned_read_only", "write_error", "half_write", "sync_error", "gateway_disk")
 MENUS = {
-    "kills": ("kill_gateway", "kill_broker", "reboot"),
+    "kills": PROCESSES,
     "clock": CLOCK,
     "network": proxy.NETWORK,
     "answers": proxy.ANSWERS,
@@ -28,6 +28,7 @@ MENUS = {
 }
 _RARE = {"kills": 0.12, "damage": 0.12}  # how often a life has a fault of its menu; else `_OFTEN`
 _OFTEN = 0.6
+_BETWEEN_LIVES = ("reboot", *damage.KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,9 @@ def draw(seed: int, menus: Sequence[str], lives: int) -> Plan:
     kinds = [kind for menu in menus for kind in MENUS[menu]]
     often = max(_RARE.get(menu, _OFTEN) for menu in menus)
     drawn = tuple(_life(dice, kinds, often) for _ in range(lives))
-    return Plan(drawn, _life(dice, kinds, often).faults)
+    lasting = [kind for kind in kinds if kind not in _BETWEEN_LIVES]
+    last = _life(dice, lasting, 0.9).faults if lasting else ()
+    return Plan(drawn, last)
 
 
 def _life(dice: random.Random, kinds: Sequence[str], often: float) -> Life:

@@ -120,7 +120,11 @@ def judge(world: World, allowed: Allowed) -> Verdict:
 
 
 def witnessed(world: World) -> int:
-    return len(_lines(world))
+    """How many readings so far."""
+    if not world.witness.exists():
+        return 0
+    with world.witness.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 16), b""))
 
 
 def _lines(world: World) -> Sequence[str]:
