@@ -53,26 +53,30 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     options, more = parser.parse_known_args()
-    first, workers = options.first, options.workers
-    count = -(-options.kills // LIVES)
-    if options.seed is not None:
-        first, count, workers = options.seed, 1, 1
+    one = options.seed is not None
+    first, workers = (options.seed, 1) if one else (options.first, options.workers)
     began_s, sums, met = time.monotonic(), Counter[str](), Counter[str]()
-    heard, failed = set[int](), list[int]()
-    for _ in range(options.times if options.seed is not None else 1):
+    begun, failed = 0, list[int]()
+    while begun < options.times if one else sums["kills"] < options.kills:
+        count = 1 if one else -(-(options.kills - sums["kills"]) // LIVES)
+        silent = set(range(first, first + count))
         for said in worlds(first, count, workers, more):
-            heard.add(said["seed"])
+            silent.discard(said["seed"])
             sums.update({name: said[name] for name in _SUMS})
             met.update(said["faults"])
             if not said["good"]:
                 failed.append(said["seed"])
                 print(f"crash: seed {said['seed']} failed: {json.dumps(said, indent=1)}", flush=True)
             print(f"crash: seed {said['seed']}: {_line(Counter(said))}", flush=True)
+        begun += count
+        if silent:  # a worker broke, and said so on stderr
+            failed += sorted(silent)
+            break
+        first += 0 if one else count
     took_s = time.monotonic() - began_s
-    print(f"crash: seeds {first} to {first + count - 1}: {_line(sums)}")
+    print(f"crash: {begun} worlds, seeds up to {first - (not one)}: {_line(sums)}")
     print(f"crash: faults: {', '.join(f'{kind} {number}' for kind, number in sorted(met.items())) or 'none'}")
     print(f"crash: {sums['kills'] / took_s:.1f} kills a second, load {os.getloadavg()[0]:.1f}")
-    failed += sorted(set(range(first, first + count)) - heard)  # their worker broke
     for seed in failed:
         print(f"crash: seed {seed} FAILED: make crash SEED={seed}")
     return 1 if failed else 0

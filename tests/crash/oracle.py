@@ -90,6 +90,11 @@ def judge(world: World, allowed: Allowed) -> Verdict:
     if bad or device.suspended:
         problems.append(f"the gateway found {bad}, suspended {device.suspended}")
     missing = witness.keys() - values.keys()
+    kept = {path.name for path in world.state.iterdir() if _KEPT.fullmatch(path.name)}
+    if thrown_away := set(_KEPT.findall(world.log.read_text(errors="replace"))) - kept:
+        problems.append(f"damaged stores that were told to be kept are not: {sorted(thrown_away)}")
+    if kept and allowed.damaged_at is None:
+        problems.append("a store was taken for damaged, and nobody had damaged it")
     given_up, receipts = _journal(world, places, declared, problems)
     destroyed = 0
     if allowed.damaged_at is not None:
@@ -113,7 +118,7 @@ def judge(world: World, allowed: Allowed) -> Verdict:
         twice=twice,
         proofs=len(proofs),
         logs=len({log for log, _ in places}),
-        quarantined=sum(_KEPT.fullmatch(path.name) is not None for path in world.state.iterdir()),
+        quarantined=len(kept),
         resumed=len(world.resumed.read_text().splitlines()) if world.resumed.exists() else 0,
         problems=tuple(problems),
     )
