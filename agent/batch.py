@@ -48,6 +48,18 @@ def next_batch(journal: Journal, asked: Sequence[int], after: int, limit: int) -
     return Batch(log.id, journal.receipted_seq(log.id), tuple(answers.values()), tuple(in_turn))
 
 
+def receipted_proof(journal: Journal) -> StoredProof | None:
+    """The newest proof of the open log that the gateway has receipted and whose bytes are kept."""
+    log = journal.open_log()
+    if log is None:
+        raise RuntimeError("a journal always has an open log")
+    row = journal.execute(
+        "SELECT max(seq) FROM proofs WHERE log_id = ? AND receipted_s IS NOT NULL AND data IS NOT NULL",
+        (log.id,),
+    ).fetchone()
+    return None if row[0] is None else journal.proof_at(log.id, row[0])
+
+
 def _kept_or_carrier(journal: Journal, log_id: int, seq: int) -> StoredProof | None:
     if (proof := journal.proof_at(log_id, seq)) is not None:
         return proof

@@ -2,7 +2,8 @@
 
 - A proof is published only from disk, only while connected, and only within the agent's own window.
 - After each connection the retained receipt is awaited first (or a short grace): a store that is older than
-  what the gateway holds must find out before it publishes anything (§5.3).
+  what the gateway holds must find out before it publishes anything (§5.3). Where the broker has forgotten it,
+  a start sends a proof again that was receipted once, and nothing new until that is answered.
 - A superseded store publishes one proof, so that the gateway learns of it, and then leaves the broker to the
   board that took over (they have one client id) until its owner resumes.
 - Reconnects and resends wait with jitter and grow; a link must be stable before they start small again.
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 import structlog
 
 from agent.backoff import Backoff
-from agent.batch import next_batch
+from agent.batch import next_batch, receipted_proof
 from agent.errors import TryAgain
 from agent.keeper import Keeper
 from agent.membership import Joined
@@ -38,6 +39,7 @@ from proof.reasons import Reason
 from proof.reasons import Refused as NotAccepted
 
 SYNC_GRACE_S = 2.0
+UNANSWERED = "The gateway has not said yet what it holds of this device: proofs are kept until it does."
 NO_GATEWAY = "No gateway listens at the broker: proofs are kept and tried again."
 OUTDATED_KEY = (
     "The network holds a later key of this device in force: this one was put back by an older backup or "
@@ -113,6 +115,7 @@ class Publisher:
         self._backoff, self._gateway_backoff = Backoff(), Backoff()
         self._reconnect_at_s: float | None = 0.0
         self._synced, self._subscribed, self._sync_until_s = False, False, 0.0
+        self._agreed = False  # a receipt was heard since the start: this store is not an older one
         self._connected: Connected | None = None
         self._problem = self._refusal = ""
         self._gateway_seen = False
@@ -259,6 +262,8 @@ class Publisher:
                 self._keeper.hear_beacon(beacon.open_beacon(data, self._gateway_keys, self._network), data)
                 if not message.retain:
                     self._window.gateway_lives(self._monotonic())
+                    if self._subscribed and not self._synced:
+                        self._sync_until_s = min(self._sync_until_s, self._monotonic() + SYNC_GRACE_S)
             elif message.topic == self._topics["challenge"]:
                 self._challenge(beacon.open_challenge(data, self._gateway_keys, self._device))
         except NotAccepted as refused:
@@ -282,6 +287,7 @@ class Publisher:
         )
         now_s = self._monotonic()
         self._gateway_seen, self._synced, self._problem, self._refusal = True, True, "", ""
+        self._agreed = True
         self._gateway_backoff = Backoff()
         if outcome.new_log_because:
             self._gives_way = outcome.new_log_because == SUPERSEDED
@@ -312,12 +318,22 @@ class Publisher:
             self._link.connect()
         if self._connected and not self._synced and now_s >= self._sync_until_s:
             if self._subscribed:
-                self._synced = True  # no retained receipt: a new device, or a new gateway
+                self._synced = self._agreed or not self._ask(now_s)
             else:  # a broker that does not answer SUBSCRIBE: begin again, its end is an event
                 self._sync_until_s = now_s + _SUBACK_S
                 self._link.close(timeout_s=0)
         if self._connected and self._synced:
             self._send(now_s)
+
+    def _ask(self, now_s: float) -> bool:
+        """Without a retained receipt: whether the gateway can be asked what it holds of the open log."""
+        known = self._keeper.call(receipted_proof)
+        if known is None:  # a new device, or a new log: no number of it was ever delivered
+            return False
+        self._link.publish(self._topics["proof"], wire.deflate(known.data))
+        self._sync_until_s = now_s + _jittered_s(self._gateway_backoff)
+        self._problem = UNANSWERED
+        return True
 
     def _send(self, now_s: float) -> None:
         places = self._window.places(now_s)

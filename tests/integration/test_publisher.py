@@ -20,7 +20,7 @@ from agent.broker import parse_broker_url
 from agent.keeper import Keeper
 from agent.membership import Joined
 from agent.mqtt import Link
-from agent.publisher import OUTDATED_KEY, SYNC_GRACE_S, Publisher
+from agent.publisher import OUTDATED_KEY, SYNC_GRACE_S, UNANSWERED, Publisher
 from agent.settings import JournalSettings, MqttSettings
 from agent.succession import SENTENCES
 from agent.window import ANSWER_S, RESEND_S
@@ -203,6 +203,63 @@ def test_a_rolled_back_store_publishes_nothing_of_its_old_log(mosquitto, rig, ga
     assert there.proofs[0].claims.prev == Predecessor(old_log, b"\x09" * 32, "rolled back")
     assert [len(proof.readings()) for proof in there.proofs] == [1, 1, 1]
     assert here.news == [SENTENCES["rolled back"]]
+
+
+@pytest.mark.mosquitto
+def test_an_older_store_asks_a_broker_that_forgot_before_it_signs_the_same_number_twice(
+    mosquitto, rig, gateway, until, tmp_path
+):
+    there, journal = gateway(mosquitto).connect(), tmp_path / "journal.db"
+    first = rig(mosquitto.url)
+    first.sample(2)
+    run(first, there, until)
+    until(lambda: first.receipted() == 2, what="the first receipts")
+    first.stop()
+    image, old_log = journal.read_bytes(), there.proofs[0].claims.log
+    second = rig(mosquitto.url)
+    second.sample(3)
+    second.start()
+    until(lambda: second.receipted() == 5, what="receipts for what the older store does not know")
+    second.stop()
+    there.disconnect()
+    mosquitto.kill()  # with it goes the receipt that it kept
+    mosquitto.start()
+    journal.write_bytes(image)
+    there.presence.clear()
+    there.connect()
+    third = rig(mosquitto.url)
+    third.sample(4)
+    run(third, there, until)
+    until(lambda: third.news, what="word of the other log")
+    until(lambda: third.receipted() == 4, what="receipts in the new log")
+    assert third.news == [SENTENCES["rolled back"]]
+    assert there.proofs[-1].claims.log != old_log
+    places = {(proof.claims.log, proof.claims.seq) for proof in there.proofs}
+    assert len(places) == len({proof.hash for proof in there.proofs}) == 5 + 4
+
+
+@pytest.mark.mosquitto
+def test_until_the_gateway_has_answered_once_nothing_new_is_published(mosquitto, rig, gateway, until):
+    there, first = gateway(mosquitto).connect(), rig(mosquitto.url)
+    first.sample(2)
+    run(first, there, until)
+    until(lambda: first.receipted() == 2, what="the first receipts")
+    first.stop()
+    there.answering = False
+    there.send("receipt", b"", retain=True)  # the broker forgets
+    there.presence.clear()
+    here = rig(mosquitto.url)
+    here.sample(3)
+    run(here, there, until)
+    for times in (3, 4):
+        until(lambda times=times: there.seqs().count(2) >= times - 1, what="the question")
+        here.advance(LONG_S)
+    assert set(there.seqs()) == {1, 2}
+    assert here.problem == UNANSWERED
+    there.answering = True
+    here.advance(LONG_S)
+    until(lambda: here.receipted() == 5, what="all receipts")
+    assert here.problem == ""
 
 
 @pytest.mark.mosquitto
