@@ -11,9 +11,9 @@ import typer
 
 from gateway import report
 from gateway.cli_parts import DeviceId, Dir, Json, doorway, member, opened, say
-from gateway.errors import TryAgain
+from gateway.errors import FixInput, TryAgain
 from gateway.register import Register
-from proof.claims import NONCE_BYTES
+from proof.claims import LOG_BYTES, NONCE_BYTES
 
 _POLL_S = 0.1
 app = typer.Typer()
@@ -36,12 +36,15 @@ def revoke(
     last_good: Annotated[
         int | None, typer.Option(min=0, help="Last good seq; the head if not given.")
     ] = None,
+    log: Annotated[
+        str, typer.Option(help="The log it stands in, 16 hex digits of `devices --json`; else the open one.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Accept nothing more from a device; what lies before stays valid. --last-good may lie in the past."""
     with doorway(as_json), opened(directory) as (_settings, _signer, store):
         with store.transaction():
-            done = Register(store).revoke(member(device, store), last_good)
+            done = Register(store).revoke(member(device, store), last_good, _log(log))
         sentences = [
             f"{done.device} is revoked: nothing after proof {done.last_good_seq} counts. It is told with the "
             "next proof it sends."
@@ -52,6 +55,16 @@ def revoke(
                 "this gateway's bundles."
             )
         say(as_json, {"revoked": True, **asdict(done)}, *sentences)
+
+
+def _log(text: str) -> bytes | None:
+    try:
+        log = bytes.fromhex(text)
+    except ValueError:
+        log = b""
+    if text and len(log) != LOG_BYTES:
+        raise FixInput(f"{text[:40]!r} is no log: it has 16 hexadecimal digits; nothing was changed.")
+    return log or None
 
 
 @app.command()

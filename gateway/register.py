@@ -21,12 +21,13 @@ from proof.joining import JoinClaim
 
 _ACCEPTED = "FROM proof JOIN device ON device.id = proof.device WHERE did = ? AND state = 'accepted'"
 # §8.5: what a revocation left behind its last good proof stays stored, and is shown to nobody.
-_GOOD = f"{_ACCEPTED} AND NOT (good_log IS NOT NULL AND proof.log = good_log AND seq > good_seq)"
+_GOOD = f"{_ACCEPTED} AND position <= ?"
+_EVERY = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """`left_out` are accepted proofs behind the last good one, up to the head."""
+    """`head_seq` is the newest proof of `log`; `left_out` are accepted proofs behind the last good one."""
 
     device: str
     log: str
@@ -37,10 +38,12 @@ class Revoked:
 
 @dataclass(frozen=True, slots=True)
 class NewLog:
-    """A log that took over from another; `reason` is the device's word (§3.2 prev)."""
+    """A log that took over from another; `reason` is the device's word (§3.2 prev), logs are in hex."""
 
     began_s: float
     reason: str
+    log: str
+    follows: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,24 +139,38 @@ class Register:
             (descriptor.hash(), cbor.encode(descriptor.to_map()), enrolment.device),
         )
 
-    def revoke(self, device: str, last_good_seq: int | None) -> Revoked:
-        """§8.5: nothing after `last_good_seq` of the open log is accepted. None: the head, or what was said
-        before. Raises `FixInput`."""
-        head, log, seq = self._store.row(
-            "SELECT head_seq, coalesce(good_log, log, zeroblob(8)), coalesce(good_seq, head_seq) FROM device "
-            "WHERE did = ?",
-            (device,),
+    def revoke(self, device: str, last_good_seq: int | None, log: bytes | None = None) -> Revoked:
+        """§8.5: nothing after `last_good_seq` of `log`, nor any later log, is good. None: the open log and
+        its newest proof, or what was said before. Raises `FixInput`."""
+        log, said = self._store.row(
+            "SELECT coalesce(?, good_log, log, zeroblob(8)), CASE WHEN ? IS NULL THEN good_seq END "
+            "FROM device WHERE did = ?",
+            (log, log, device),
         )
-        seq = seq if last_good_seq is None else last_good_seq
+        sql = f"SELECT coalesce(max(seq), 0), count(*) {_ACCEPTED} AND proof.log = ?"
+        head, known = self._store.row(sql, (device, log))
+        if not known and any(log):
+            raise FixInput(f"No proof of {device} in log {log.hex()} was accepted: nothing was changed.")
+        seq = last_good_seq if last_good_seq is not None else head if said is None else said
         if seq > head:
-            raise FixInput(f"The newest proof of {device} is {head}, so {seq} cannot be its last good one.")
+            raise FixInput(
+                f"The newest proof of {device} in log {log.hex()} is {head}, "
+                f"so {seq} cannot be its last good one."
+            )
         self._store.run("UPDATE device SET good_log = ?, good_seq = ? WHERE did = ?", (log, seq, device))
-        return Revoked(device, log.hex(), seq, head, self._left_out(device))
+        sql = f"SELECT count(*) {_ACCEPTED} AND position > ?"
+        (left_out,) = self._store.row(sql, (device, self._good_until(device)))
+        return Revoked(device, log.hex(), seq, head, left_out)
 
-    def _left_out(self, device: str) -> int:
-        """How many accepted proofs lie behind the last good one."""
-        sql = f"SELECT count(*) {_ACCEPTED} AND proof.log = good_log AND seq > good_seq"
-        return int(self._store.row(sql, (device,))[0])
+    def _good_until(self, device: str) -> int:
+        """The place of the last good proof among all accepted ones (§8.5)."""
+        log, seq = self._store.row("SELECT good_log, good_seq FROM device WHERE did = ?", (device,))
+        if log is None:
+            return _EVERY
+        places = "max(CASE WHEN seq <= ? THEN position END), min(position) - 1"
+        sql = f"SELECT {places} {_ACCEPTED} AND proof.log = ?"
+        last, before = self._store.row(sql, (seq, device, log))
+        return int(last or before or 0)
 
     def restore(self, device: str) -> None:
         """Neither revoked nor suspended any longer; the evidence stays."""
@@ -213,12 +230,16 @@ class Register:
 
     def _succession(self, number: int) -> tuple[list[NewLog], float | None]:
         births = self._store.rows(
-            "SELECT received_s, data FROM proof WHERE device = ? AND seq = 1 AND state = 'accepted' "
+            "SELECT received_s, log, data FROM proof WHERE device = ? AND seq = 1 AND state = 'accepted' "
             "ORDER BY position",
             (number,),
         )
-        named = ((began_s, sealing.parse(data).claims.prev) for began_s, data in births)
-        logs = [NewLog(began_s, prev.reason) for began_s, prev in named if isinstance(prev, Predecessor)]
+        named = ((began_s, log, sealing.parse(data).claims.prev) for began_s, log, data in births)
+        logs = [
+            NewLog(began_s, prev.reason, log.hex(), prev.log.hex())
+            for began_s, log, prev in named
+            if isinstance(prev, Predecessor)
+        ]
         sql = "SELECT max(received_s) FROM evidence WHERE device = ? AND code = 'two_boards'"
         (newest_s,) = self._store.row(sql, (number,))
         settled = newest_s is not None and bool(births) and newest_s < births[-1][0]
@@ -226,12 +247,14 @@ class Register:
 
     def accepted(self, device: str) -> Iterator[bytes]:
         """The COSE bytes of a device's accepted proofs that are good, in chain order over all its logs."""
-        for (data,) in self._store.each(f"SELECT data {_GOOD} ORDER BY position", (device,)):
+        sql = f"SELECT data {_GOOD} ORDER BY position"
+        for (data,) in self._store.each(sql, (device, self._good_until(device))):
             yield data
 
     def last_good(self, device: str) -> Head | None:
         """The newest of these proofs."""
-        found = self._store.row(f"SELECT proof.log, seq, hash {_GOOD} ORDER BY position DESC", (device,))
+        sql = f"SELECT proof.log, seq, hash {_GOOD} ORDER BY position DESC"
+        found = self._store.row(sql, (device, self._good_until(device)))
         return Head(*found) if found else None
 
     def evidence(self, device: str) -> list[tuple[str, bytes]]:

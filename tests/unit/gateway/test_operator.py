@@ -131,6 +131,29 @@ def test_earlier_logs_stay_good_when_a_whole_log_is_revoked(gateway):
     assert (shown(gateway, device).proofs, shown(gateway, device).last_seq) == (2, 2)
 
 
+def test_a_thief_s_logs_are_revoked_with_the_last_good_proof_of_an_earlier_one(gateway):
+    device = gateway.member()
+    gateway.send(device, device.seal(), device.seal(), device.seal())
+    first = device.log
+    for stolen in (b"log-0002", b"log-0003"):
+        device.start_log(stolen, device.log)
+        gateway.send(device, device.seal())
+    assert gateway.register.revoke(device.id, 3, first).left_out == 2
+    assert (shown(gateway, device).proofs, shown(gateway, device).last_seq) == (3, 3)
+    assert gateway.register.revoke(device.id, 2, first).left_out == 3
+    assert gateway.register.revoke(device.id, None) == gateway.register.revoke(device.id, 2, first)
+    assert gateway.register.revoke(device.id, None, b"log-0003").left_out == 0
+
+
+def test_a_log_the_gateway_has_nothing_of_is_refused(gateway):
+    device = gateway.member()
+    gateway.send(device, device.seal())
+    before = gateway.contents()
+    with pytest.raises(FixInput, match="in log 6c6f672d30303039 was accepted"):
+        gateway.register.revoke(device.id, None, b"log-0009")
+    assert gateway.contents() == before
+
+
 def test_a_revoked_device_cannot_rotate_out_of_it(gateway):
     device = gateway.member()
     gateway.send(device, device.seal())
