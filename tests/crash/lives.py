@@ -53,7 +53,7 @@ from tests.crash.world import INTERVAL_S, NETWORK, Shared, World
 SPEED = 4_000  # a reading every 2.5 ms
 HASTE = 10.0
 DEFECT = 70
-LONGEST_S = 180  # no life is longer
+LONGEST_S = 180  # no life of the agent is longer
 BEACON_S = 1.0
 _ORIGIN_NS = 1_798_761_600 * 10**9
 _PR_SET_PDEATHSIG = 1
@@ -88,22 +88,22 @@ class Child:
             time.sleep(0.01)
 
 
-def fork(main: Callable[[], int], log: Path) -> Child:
+def fork(main: Callable[[], int], log: Path, longest_s: int = 0) -> Child:
     """A process that does `main` and nothing of ours after it; it dies with us."""
     assert threading.active_count() == 1, "a fork of a process with threads may hang"
     pid = os.fork()
     if not pid:
-        _be(main, log)
+        _be(main, log, longest_s)
     return Child(pid)
 
 
-def _be(main: Callable[[], int], log: Path) -> NoReturn:
+def _be(main: Callable[[], int], log: Path, longest_s: int) -> NoReturn:
     code = DEFECT
     try:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
-        signal.alarm(LONGEST_S)
+        signal.alarm(longest_s)
         said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(said, 1)
         os.dup2(said, 2)
@@ -138,7 +138,7 @@ class CrashClock(PacedClock):
 
 def agent(world: World, more: int | None = None) -> Child:
     """A life of the agent; with `more` readings the last one."""
-    return fork(lambda: _agent(world, more), world.log)
+    return fork(lambda: _agent(world, more), world.log, LONGEST_S)
 
 
 def _agent(world: World, more: int | None) -> int:

@@ -196,7 +196,8 @@ class _Connection:
     def reset(self) -> None:
         for writer in (self.device, self.broker):
             if writer is not None:
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
+                with contextlib.suppress(OSError):  # closed meanwhile
+                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
         self.close()
 
     def close(self) -> None:

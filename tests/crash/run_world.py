@@ -105,8 +105,8 @@ class Runner:
         elif code:
             self.problems.append(f"the last life ended with {code}: {self._last_words()}")
         self._mind_gateway()
-        for log in (self._world.log, self._world.gateway_log):
-            if "Traceback" in (said := log.read_text(errors="replace")):
+        for log in (self._world.log, self._world.gateway_log, self._world.folder / "proxy.log"):
+            if log.exists() and "Traceback" in (said := log.read_text(errors="replace")):
                 self.problems.append(f"{log.name}: {said[said.index('Traceback') :][:1500]}")
 
     def _mind_gateway(self) -> None:
