@@ -15,6 +15,7 @@ other. Pure, but for reading the two files it is handed.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -149,8 +150,13 @@ def _journal(
         "JOIN logs ON logs.id = proofs.log_id"
     )
     given_up = receipted = 0
-    db = sqlite3.connect(f"file:{world.settings.journal_path}?mode=ro", uri=True)
-    for log, seq, proof_hash, readings, is_receipted, evicted in db.execute(sql):
+    with contextlib.closing(sqlite3.connect(f"file:{world.settings.journal_path}?mode=ro", uri=True)) as db:
+        try:
+            rows = db.execute(sql).fetchall()
+        except sqlite3.DatabaseError as error:
+            problems.append(f"the journal cannot be read in the end: {error}")
+            rows = []
+    for log, seq, proof_hash, readings, is_receipted, evicted in rows:
         known = places.get((log, seq))
         in_gap = any(log == its and gap.first_seq <= seq <= gap.last_seq for its, gap in declared)
         receipted += is_receipted
@@ -160,5 +166,4 @@ def _journal(
             problems.append(f"proof {seq} of log {log.hex()} is receipted, and not in the ledger")
         if evicted and known is None and in_gap:
             given_up += readings
-    db.close()
     return given_up, receipted
