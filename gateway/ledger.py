@@ -335,7 +335,8 @@ class Ledger:
         """§5.1, None for a stranger.
 
         It speaks of the open log; or, while proofs of a log that never began are held, of that log with
-        head 0, so that its first proof is asked for.
+        head 0, so that its first proof is asked for. Not where that one was refused: a device that has lost
+        its store must hear which log it has to name.
         """
         row = self._row(device)
         if row is None:
@@ -344,7 +345,11 @@ class Ledger:
         held = self._store.rows(
             "SELECT log, seq FROM proof WHERE device = ? AND state = 'held' ORDER BY id", (row.id,)
         )
-        unopened = [log for log, _seq in held if head is None or log != head.log]
+        sql = "SELECT log FROM evidence WHERE device = ? AND seq = 1 AND code = ?"
+        refused = (
+            {log for (log,) in self._store.rows(sql, (row.id, Reason.ROLLED_BACK.value))} if held else ()
+        )
+        unopened = [log for log, _seq in held if head is None or log not in (head.log, *refused)]
         if unopened or head is None:
             head = Head(unopened[-1] if unopened else NO_LOG, 0, None)
         seqs = [seq for log, seq in held if log == head.log]

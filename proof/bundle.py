@@ -191,7 +191,9 @@ class _Examiner:
         first, last = self._proofs[0], self._proofs[-1]
         hashes = {(p.claims.log, p.claims.seq): p.hash for p in self._proofs}
         places = {place: number for number, place in enumerate(hashes)}
-        covering = [r for r in self._receipts if hashes.get((r.log, r.head_seq)) == r.head_hash]
+        covering = [
+            r for r in self._receipts if r.head_seq and hashes.get((r.log, r.head_seq)) == r.head_hash
+        ]
         whole = [
             r.received_at_s for r in covering if (r.log, r.head_seq) == (last.claims.log, last.claims.seq)
         ]

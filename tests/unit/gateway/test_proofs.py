@@ -152,6 +152,16 @@ def test_a_new_log_that_names_the_open_one_is_followed(gateway):
     assert len(list(gateway.register.accepted(device.id))) == 4
 
 
+def test_a_log_whose_first_proof_was_refused_does_not_hide_the_open_one(gateway):
+    device = gateway.member()
+    gateway.send(device, device.seal(), device.seal())
+    device.start_log(b"log-0002", b"nowhere!")
+    gateway.send(device, device.seal())
+    gateway.send(device, device.seal(), device.seal())
+    told = gateway.receipt(device)
+    assert (told.log, told.head_seq) == (b"log-0001", 2)
+
+
 def test_a_new_log_that_does_not_name_the_open_one_is_rolled_back(gateway):
     device = gateway.member()
     gateway.send(device, device.seal())

@@ -69,6 +69,12 @@ def test_a_receipt_that_does_not_cover_the_last_proof_does_not_date_the_bundle()
     assert (finding.signed_before_s, finding.receipted_seq) == (None, 1)
 
 
+def test_a_receipt_of_a_log_that_never_began_covers_nothing():
+    waiting = receipt.sign(Receipt(DEVICE_ID, LOG[::-1], 0, None, NOW_S, ((1, 1),)), GATEWAY, NOW_S)
+    finding = examine(JOINED, FIRST, waiting)
+    assert (finding.signed_before_s, finding.receipted_seq) == (None, 0)
+
+
 def test_a_receipt_for_another_hash_covers_nothing():
     finding = examine(JOINED, FIRST, receipt_for(SECOND, 1))
     assert (finding.signed_before_s, finding.receipted_seq) == (None, 0)
