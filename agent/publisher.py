@@ -327,10 +327,10 @@ class Publisher:
 
     def _ask(self, now_s: float) -> bool:
         """Without a retained receipt: whether the gateway can be asked what it holds of the open log."""
-        known = self._keeper.call(receipted_proof)
+        known = self._keeper.read(receipted_proof)
         if known is None:  # a new device, or a new log: no number of it was ever delivered
             return False
-        self._link.publish(self._topics["proof"], wire.deflate(known.data))
+        self._link.publish(self._topics["proof"], known.message)
         self._sync_until_s = now_s + _jittered_s(self._gateway_backoff)
         self._problem = UNANSWERED
         return True
