@@ -42,6 +42,7 @@ def measure(machine: Machine, say: Callable[..., None]) -> None:
 
 def hang_instruments(machine: Machine, names: str, say: Callable[..., None]) -> None:
     """With the witness's unit: the threads of `names` never come back from their reads."""
+    machine.until(lambda: not _named(machine, names), 600.0, f"{names} to be well")
     pid, began = _main_pid(machine), time.monotonic()
     machine.ssh(f"echo {names} > /run/hanging-instruments")
     machine.until(lambda: _noticed(machine, pid, names), 600.0, f"{names} to be noticed")
@@ -50,7 +51,12 @@ def hang_instruments(machine: Machine, names: str, say: Callable[..., None]) -> 
 
 
 def _noticed(machine: Machine, pid: str, names: str) -> bool:
-    return _main_pid(machine) != pid or any(name in _why(machine) for name in names.split())
+    return _main_pid(machine) != pid or _named(machine, names)
+
+
+def _named(machine: Machine, names: str) -> bool:
+    """Whether the agent says that something is wrong with one of them."""
+    return any(f"Instrument {name}" in _why(machine) for name in names.split())
 
 
 def _how(machine: Machine, pid: str) -> str:
