@@ -96,8 +96,8 @@ bench-peers: $(DEMO) $(PEERS) .venv/.installed-calibrate ## the same outage for 
 	@scripts/debian-packages mosquitto strace
 	@$(BIN)/python -m benchmarks.bench_peers --minutes $(MINUTES)
 
-year: $(DEV) ## a simulated year of one node, and what came of it
-	@$(BIN)/python -m tests.crash.year
+year: $(DEV) ## a simulated year of one node, and what came of it (DAYS=365 SEED=1)
+	@$(BIN)/python -m tests.crash.year $(if $(DAYS),$(DAYS) $(or $(SEED),1))
 
 clean: ## remove environments, caches and builds
 	rm -rf .venv .venv-interop .venv-fuzz .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

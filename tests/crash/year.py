@@ -471,14 +471,15 @@ def account(life: Life) -> Totals:
 
 
 def main() -> None:
-    """Live a year and say what came of it."""
+    """Live a year, or so many days as are asked for, and say what came of it."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    plan = Plan(days=float(sys.argv[1]) if len(sys.argv) > 1 else 365.0)
+    days, seed = (float(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 1 else (365.0, 1)
+    plan = Plan(days=days, seed=seed, reboot_every_d=days / 12)
     shm = Path("/dev/shm")
     began_s = time.monotonic()
 
     def say(day: float, memory: Memory) -> None:
-        if round(day) % 30 == 0:
+        if round(day) % 10 == 0:
             mib, s = memory.resident[-1] / 2**20, time.monotonic() - began_s
             print(
                 f"day {day:.0f}: {s:.0f} s, {mib:.1f} MiB resident, {life.size()} bytes of journal",
