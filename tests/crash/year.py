@@ -73,6 +73,8 @@ class Plan:
     long_every_d: float = 15.0
     silent_every_h: float = 168.0
     together: int = 30
+    readings: int = 60
+    raw: int = 0  # bytes of raw words in a sample, that no compression makes smaller
     beacon_s: int = 600
 
 
@@ -226,7 +228,7 @@ class Life:
         self.path = folder / "device" / "journal.db"
         self.clock = FakeClock()
         self.clock.set_wall(self.gateway.now_s)
-        self.oracle = Oracle(round(plan.days * DAY_S / 60) + 100)
+        self.oracle = Oracle(round(1.5 * plan.days * DAY_S / INTERVAL_S / plan.readings) + 100)
         self.wire = Wire(self.gateway, self.device, self._random)
         self._synced_s = self._beacon_s = self.began_s = self.gateway.now_s
         self._outages, self._reboots = self._draw_outages(), self._draw_reboots()
@@ -268,7 +270,10 @@ class Life:
     def _start(self) -> None:
         self.journal = open_journal(self.path, self.device.id, self.clock.boot_id).journal
         self.sealer = Sealer(
-            self.device.signer, gateway_parts.NETWORK, ProofSettings(window_s=3600), self.clock
+            self.device.signer,
+            gateway_parts.NETWORK,
+            ProofSettings(self.plan.readings, window_s=3600),
+            self.clock,
         )
         self.sealer.descriptor, self.sealer.oracle = make_descriptor(), self.oracle
         settings = JournalSettings(max_bytes=self.plan.max_bytes, free_floor_bytes=0)
@@ -308,7 +313,8 @@ class Life:
 
     def _sample(self, number: int) -> Captured:
         self._pass(INTERVAL_S)
-        return captured(self.clock, self.totals.captured + number)
+        raw = self._random.randbytes(self.plan.raw)
+        return captured(self.clock, self.totals.captured + number, raw=raw)
 
     def _miss(self, count: int) -> None:
         for _ in range(count):
