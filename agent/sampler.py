@@ -2,8 +2,10 @@
 
 - Every instant of the schedule ends as a sample in the journal or as a loss with a reason; none is silent.
 - `RetryNow` is tried once more at once (flag 16), `RetryLater` and `DropSample` lose this sample,
-  `InstrumentGone` closes and opens again with growing waits (flag 512 on the next sample), `NeedsHuman`
-  stops this instrument and is said in the status. A bug of a driver is treated as an instrument that is gone.
+  `InstrumentGone` closes and opens again (flag 512 on the next sample), `NeedsHuman` stops this instrument
+  and is said in the status. A bug of a driver is treated as an instrument that is gone.
+- One that gave a sample since it was opened is opened again at its next instant; one that did not waits, ever
+  longer.
 - A loss that the journal does not take is kept and told with the next one.
 - A sample's time is when its read began. One taken more than a deadline after its instant is late (256).
 - Values are corrected by certificates (§12), then rounded to the power of ten nearest to the instrument's
@@ -91,7 +93,7 @@ class Sampler:
         self._decimals = [decimals(quantity.resolution) for quantity in instrument.quantities]
         self._wake = threading.Event()
         self._stopping = self._asked_now = self._is_open = False
-        self._just_reopened = False
+        self._just_reopened = self._gave = False
         self._backoff = Backoff()
         self._reopen_at_ns, self._newest_ms = 0, -1
         self._instant_ns = clock.boottime_ns()
@@ -232,7 +234,7 @@ class Sampler:
             flags |= Flag.RETRIED
             began_ns = self._moment_ns()
             sample = self._instrument.read(self._settings.deadline_s)
-        self._just_reopened, self._newest_ms = False, began_ns // 10**6
+        self._just_reopened, self._gave, self._newest_ms = False, True, began_ns // 10**6
         return sample, began_ns, int(flags)
 
     def _moment_ns(self) -> int:
@@ -288,9 +290,9 @@ class Sampler:
         self._problem(sentence)
         if self._is_open or self._clock.boottime_ns() >= self._reopen_at_ns:
             self._backoff.down(self._clock.boottime_ns())
-            wait_s = self._backoff.next_delay_s(random.random())  # noqa: S311 jitter, no secret
+            wait_s = 0.0 if self._gave else self._backoff.next_delay_s(random.random())  # noqa: S311 jitter
             self._reopen_at_ns = self._clock.boottime_ns() + round(wait_s * 1e9)
-        self._is_open = False
+        self._is_open = self._gave = False
         self._instrument.close()
 
     def _problem(self, sentence: str) -> None:

@@ -126,9 +126,10 @@ def bench() -> Callable[..., Bench]:
     def make(instrument: Any, instants: int, *, opened: bool = True, **options: Any) -> Bench:
         clock = options.pop("clock", None) or FakeClock(boottime_s=90.0)
         keeper: Any = options.pop("keeper", None) or KeeperStub()
-        settings = InstrumentSettings("one", "script", "i2c:1", interval_s=STEP_S, **options)
+        step_s = options.pop("step_s", STEP_S)
+        settings = InstrumentSettings("one", "script", "i2c:1", interval_s=step_s, **options)
         inspector = Inspector(instrument.quantities, limits_of("one", instrument.quantities, {}))
-        schedule = Until(STEP_S, (clock.boottime_ns() // 10**9 // STEP_S + instants) * STEP_S)
+        schedule = Until(step_s, (clock.boottime_ns() // 10**9 // step_s + instants) * step_s)
         identities: list[tuple[str, Identity]] = []
         calibrator = Calibrator(instrument.quantities, (), Humidities())
         sampler = Sampler(
@@ -212,6 +213,13 @@ def test_an_instrument_that_is_gone_is_opened_again_and_the_next_sample_says_so(
     assert [identity.serial for _, identity in one.identities] == ["s1", "s3"]
     assert one.sampler.state.serial == "s3"
     assert one.sampler.state.reopened == 1
+
+
+def test_one_bad_read_costs_its_own_instant_only(bench):
+    reads = [None, InstrumentGone("late."), None, None, InstrumentGone("late."), None]
+    one = bench(Script(reads=reads), 12, step_s=1, deadline_s=0.5).run()
+    assert one.flags[:5] == [0, Flag.REOPENED, 0, Flag.REOPENED, 0]
+    assert one.lost == [("instrument gone", 1)] * 2
 
 
 def test_one_that_stays_away_is_asked_ever_less_often(bench):
