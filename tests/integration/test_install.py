@@ -36,6 +36,9 @@ esac
 """
 
 
+pytestmark = pytest.mark.timeout(600)  # seconds each; real environments, on a machine with other work minutes
+
+
 class Machine:
     """Another root, with its own `systemctl`."""
 
@@ -86,7 +89,7 @@ class Machine:
         }
         return subprocess.run(
             [str(SYSTEMD / script), *words],
-            env=environment, input=said, capture_output=True, text=True, timeout=50, check=False,
+            env=environment, input=said, capture_output=True, text=True, timeout=200, check=False,
         )  # fmt: skip
 
     def install(self, wheels: Path, **variables: str) -> subprocess.CompletedProcess[str]:
