@@ -20,6 +20,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import queue
 import random
@@ -416,8 +417,10 @@ class Memory:
         self.resident.append(float(pages * resource.getpagesize()))
 
     def bytes_per_year(self) -> float:
-        """Slope of the line through the samples, the first tenth left out: caches fill."""
+        """Slope of the line through the samples, the first tenth left out: caches fill. Two are needed."""
         start = len(self.days) // 10
+        if len(self.days) < 2:
+            return math.nan
         return 365 * statistics.linear_regression(self.days[start:], self.resident[start:]).slope
 
 
