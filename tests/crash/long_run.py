@@ -85,7 +85,8 @@ class Life:
     def boot(self) -> None:
         keys = KeptKeys(self.uri, self.clock)
         journal = open_journal(self.folder / "journal.db", self.device, self.clock.boot_id).journal
-        journal.execute(f"PRAGMA synchronous={self.synchronous}")
+        if self.synchronous != "FULL":  # else as the journal sets it: that is what is tried
+            journal.execute(f"PRAGMA synchronous={self.synchronous}")
         bounds = JournalSettings(max_bytes=self.room, free_floor_bytes=0, **self._window())
         signer, turn = rotation.resume(journal, keys)
         self.sealer = TellingSealer(signer, NETWORK, ProofSettings(readings=READINGS), self.clock, turn=turn)
