@@ -159,6 +159,7 @@ def run(rig: Rig, gateway: SmallGateway, until: Any) -> None:
     """Start and let the grace for a retained receipt pass."""
     rig.start()
     until(lambda: gateway.presence, what="the device's presence")
+    until(lambda: rig.subscribed, what="its subscription")  # the presence may be of the run before
     rig.advance(SYNC_GRACE_S)
 
 
