@@ -14,7 +14,6 @@ SECONDS = 600
 # `make pi`: how many power cuts, after how many of them the machine boots again, and the dice.
 CUTS = 100
 REBOOTS = 10
-SEED = 1
 PI_PACKAGES := debootstrap qemu-system-arm qemu-user-static binfmt-support qemu-utils cpio e2fsprogs openssh-client
 # What tests start beside Python: a broker, a TPM and its tools, systemd-creds, a terminal. The name of a command or a package.
 TEST_PACKAGES := mosquitto shellcheck strace swtpm tpm2-tools systemd tmux
@@ -85,7 +84,7 @@ interop: $(INTEROP) ## another COSE library (python-cwt) verifies the committed 
 
 pi: $(DEV) ## power cuts of a virtual machine of a Raspberry Pi's class, as root (CUTS=100 REBOOTS=10 SEED=1)
 	@scripts/debian-packages $(PI_PACKAGES)
-	@$(BIN)/python -m tests.pi_vm.power_cuts --cuts $(CUTS) --reboots $(REBOOTS) --seed $(SEED)
+	@$(BIN)/python -m tests.pi_vm.power_cuts --cuts $(CUTS) --reboots $(REBOOTS) --seed $(or $(SEED),1)
 
 bench: $(DEMO) ## the figures of the README, into docs/benchmarks.md (needs mosquitto)
 	@scripts/debian-packages mosquitto strace

@@ -1,4 +1,4 @@
-"""`make crash N=10000`, `make crash SEED=17`: many worlds, on two workers, and what came of them.
+"""`make crash N=10000`, `make crash SEED=17`: many worlds, several at once, and what came of them.
 
 - N counts SIGKILLs of the agent; those of gateway and broker come on top. A world has `LIVES` lives.
 - A failing world is named by its seed and its folder is kept; the run goes on and ends with exit code 1.
@@ -51,7 +51,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--seed", type=int, help="only this world")
     parser.add_argument("--times", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=4 * (os.cpu_count() or 1))
     options, more = parser.parse_known_args()
     one = options.seed is not None
     first, workers = (options.seed, 1) if one else (options.first, options.workers)
