@@ -66,7 +66,7 @@ def build(
         lambda instrument: Within(scenario.schedule(instrument), after_ns=lived.get(instrument.name)),
     )
     if captured:
-        _witness(node.keeper, captured)
+        witness(node.keeper, captured)
     return node
 
 
@@ -101,7 +101,7 @@ def _is_waiting(report: dict[str, Any]) -> bool:
     return bool(report["readings"]["unsealed"] or report["proofs"]["unreceipted"])
 
 
-def _witness(keeper: Keeper, path: Path) -> None:
+def witness(keeper: Keeper, path: Path) -> None:
     """From outside, so that the agent knows nothing of being watched."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

@@ -250,7 +250,7 @@ def staged(contender: Contender) -> Iterator[Stage]:
             until(lambda: ear.seen, 60, f"the first reading of {contender.name}")
             run.meter.start()
             yield Stage(field, remote, run, counter, ear, broker)
-        except BaseException:
+        except BaseException:  # whatever it is: show what the peer said, and raise it again
             print((memory / "log").read_text()[-3000:])
             raise
         finally:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
-import json
 import logging
 import os
 import random
@@ -35,16 +34,15 @@ from agent import logs, membership
 from agent import node as nodes
 from agent.clock import SOURCE_NONE, SOURCE_NTP, UNSYNCED_US, SystemClock, Wall
 from agent.errors import AgentError, TryAgain
-from agent.keeper import Keeper
 from agent.node import Node
 from agent.rotation import KeptKeys
-from agent.sample import Captured
 from agent.sampler import Every
 from gateway import listener
 from gateway.errors import GatewayError
 from gateway.link import Link
 from hardware_sim.buses import SimulatedBuses
 from hardware_sim.clock import PacedClock
+from hardware_sim.run import witness
 from hardware_sim.scenario import Within
 from hardware_sim.worlds import ClimateWorld
 from proof.keys import multibase_part
@@ -152,31 +150,14 @@ def _agent(world: World, more: int | None) -> int:
     last_ns = None if more is None else clock.boottime_ns() + round(more * INTERVAL_S * 1e9)
     buses = SimulatedBuses(settings.instrument, ClimateWorld(world.seed, _ORIGIN_NS), clock)
     node = Node(settings, keys, joined, clock, buses, lambda _instrument: Within(every, last_ns=last_ns))
-    _tap(node.keeper, world.witness)
+    witness(node.keeper, world.witness)
     node.start()
     while more is None:
-        time.sleep(60)
+        signal.pause()  # the end of this life is SIGKILL
     while not _is_done(node, world):
         time.sleep(0.05)
     node.stop()
     return 0
-
-
-def _tap(keeper: Keeper, witness: Path) -> None:
-    fd = os.open(witness, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    append = keeper.append
-
-    def tapped(sample: Captured) -> None:
-        append(sample)
-        line = {
-            "instrument": sample.instrument,
-            "boot_id": sample.boot_id.hex(),
-            "boottime_ns": sample.boottime_ns,
-            "values": {measured.quantity: str(measured.value) for measured in sample.values},
-        }
-        os.write(fd, json.dumps(line).encode() + b"\n")
-
-    keeper.append = tapped  # type: ignore[method-assign]
 
 
 def _is_done(node: Node, world: World) -> bool:

@@ -67,7 +67,7 @@ class Runner:
         agent = lives.agent(self._world)
         for fault in life.faults:
             if fault.during:
-                time.sleep(fault.number % 100 / 2_000)
+                time.sleep(fault.number % 100 / 2_000)  # the moment is what the seed draws
                 self._stage.strike(fault)
         if self._stage.trouble:
             self._await(lambda: oracle.witnessed(self._world) >= enough, _TROUBLED_S)
@@ -77,7 +77,7 @@ class Runner:
             self._await(lambda: self._committed() != committed, _MET_S)
         if any(fault.kind in proxy.MODES for fault in life.faults):
             self._await(lambda: self._stage.met() != met, _MET_S)
-        time.sleep(life.linger_s)
+        time.sleep(life.linger_s)  # likewise: SIGKILL comes at a drawn moment, for nothing to wait for
         code = agent.kill()
         if code == -signal.SIGKILL:
             self.kills += 1
