@@ -24,7 +24,7 @@ PARALLEL := -n auto --dist worksteal
 .DELETE_ON_ERROR:
 # Two set-ups of one environment at once would damage it.
 .NOTPARALLEL:
-.PHONY: help demo install uninstall purge deb test test-all crash powercut fuzz check vectors vectors-check interop bench
+.PHONY: help demo install uninstall purge deb test test-all crash powercut fuzz check vectors vectors-check docs interop bench
 .PHONY: pi year bench-peers clean
 
 help: ## this list
@@ -78,6 +78,9 @@ vectors: $(DEV) ## write tests/vectors again from the code
 
 vectors-check: $(DEV) ## fail if the code would write other vectors than the committed ones
 	$(BIN)/python tests/vectors/build_vectors.py --check
+
+docs: $(DEV) ## write again what is made from the code in docs/
+	$(BIN)/python -m scripts.build_docs
 
 interop: $(INTEROP) ## another COSE library (python-cwt) verifies the committed vectors
 	.venv-interop/bin/python tests/interop/verify_with_cwt.py

@@ -3,6 +3,7 @@
 - The dataclasses below are the schema: pydantic checks a file against them (`load`), prints their JSON
   Schema (`json_schema`) and is then left behind: the running daemon does not import it (decision 0003).
 - An unknown key, a wrong type, a value out of range: refused with the key's path.
+- The sentence under a key says what it does: docs/configuration.md and the JSON Schema are made from it.
 - Units stand in names; durations are numbers of seconds.
 """
 
@@ -12,6 +13,7 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +22,7 @@ from annotated_types import Ge, Gt, Le
 from agent.errors import FixConfig
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
     from pydantic_core import ErrorDetails
 
 MAX_CONFIG_BYTES = 256 * 1024
@@ -33,14 +36,21 @@ Finite = Annotated[float, Ge(-1e9), Le(1e9)]
 
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
-    """Limits of one quantity's quality flags (§9); `unit` must be the one the instrument gives."""
+    """When a value of one quantity is flagged. It is published all the same, and never changed. Without a key
+    the datasheet's range holds, and for temperature, humidity and pressure published limits of jumps and
+    standstills (docs/protocol.md §9)."""
 
     __pydantic_config__ = _STRICT
     unit: str
+    """The unit the limits are in. It must be the one that the instrument gives, such as `Cel` or `%RH`."""
     low: Finite | None = None
+    """A value below this is flagged `quality_range`."""
     high: Finite | None = None
+    """A value above this is flagged `quality_range`."""
     jump: Annotated[Finite, Gt(0)] | None = None
+    """A change from one reading to the next beyond this is flagged `quality_jump`."""
     frozen_s: Seconds | None = None
+    """A value that did not move for so long is flagged `quality_frozen`."""
 
     def __post_init__(self) -> None:
         if self.low is not None and self.high is not None and self.low > self.high:
@@ -49,19 +59,33 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True)
 class InstrumentSettings:
-    """`bus` is `i2c:<number>`; `address` is hexadecimal text such as `0x76`; `calibration` are files of
-    signed certificates, one per quantity (§12)."""
+    """One sensor, and how often it is read. There are 1 to 64 of these tables. `fieldproof-agent discover`
+    prints them for what is connected."""
 
     __pydantic_config__ = _STRICT
     name: str
+    """Stands before every quantity of this instrument in the readings. 1 to 32 of a-z, 0-9 and -; no two
+    alike."""
     driver: str
+    """The part, by the name of its driver: see docs/wiring.md."""
     bus: str
+    """Where it is: `i2c:1` is `/dev/i2c-1`, `serial:/dev/serial/by-id/…` a serial line by a name that stays,
+    `w1:` the kernel's 1-Wire parts."""
     address: str = ""
+    """Which part on the bus: on I2C hexadecimal text such as `0x76`, with Modbus the unit number, on 1-Wire
+    the ROM code. Empty: the part's usual one."""
     interval_s: Seconds = 60.0
+    """From one reading to the next."""
     deadline_s: Annotated[float, Gt(0), Le(60)] = 2.0
+    """A reading that takes longer is given up. Not longer than `interval_s`. A few parts need more than 2 s;
+    docs/wiring.md and `discover` give what they need."""
     raw_evidence: bool = False
+    """Also publish the raw words that the part sent, so that anyone can compute the values again. Costs
+    bytes on the wire."""
     limits: dict[str, LimitSettings] = field(default_factory=dict)
+    """Tighter limits than the datasheet's, per quantity."""
     calibration: tuple[Path, ...] = ()
+    """Files of signed calibration certificates, one per quantity (docs/protocol.md §12)."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -72,71 +96,101 @@ class InstrumentSettings:
 
 @dataclass(frozen=True, slots=True)
 class ProofSettings:
-    """A proof is sealed when it holds `readings`, or when its first reading is `window_s` old;
-    after `heartbeat_s` of silence an empty one says that the node lives (§3.7)."""
+    """How many readings are signed together. Few: they arrive sooner. Many: fewer bytes for each."""
 
     __pydantic_config__ = _STRICT
     readings: Annotated[int, Ge(1), Le(1000)] = 60
+    """A proof is sealed when it holds so many readings."""
     window_s: Seconds = 600.0
+    """It is sealed earlier when its first reading is so old."""
     heartbeat_s: Seconds = 3600.0
+    """After so long a silence an empty proof says that the node lives."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalSettings:
-    """Bounds of the store: its own size, and the space it leaves free on its file system. With
-    `loss_window_s` readings are written together: a power cut may take those of so many seconds; 0: none."""
+    """The store: how much of the disk it may take, and how often it writes."""
 
     __pydantic_config__ = _STRICT
     max_bytes: Annotated[int, Ge(1_000_000)] = 512_000_000
+    """The journal's own size. When it is full the oldest proofs go first, those with a receipt before
+    those without."""
     free_floor_bytes: Annotated[int, Ge(0)] = 64_000_000
+    """Space that is left free on the journal's file system for everything else."""
     loss_window_s: Annotated[float, Ge(0), Le(3600)] = 0.0
+    """0: a reading is on the disk before anything else happens to it. More: readings are written together,
+    and a power cut may take those of so many seconds. It spares the card."""
 
 
 @dataclass(frozen=True, slots=True)
 class MqttSettings:
-    """`broker_url` is `mqtts://host:port`; empty means the one of the claim. `mqtt://` (no TLS) is used
-    only where `allow_plain` is true. `ca_file` takes the place of the claim's and the system's authorities.
-    `username` is the device's id where only a password is given."""
+    """The broker. Without this table everything is as the claim of your network says."""
 
     __pydantic_config__ = _STRICT
     broker_url: str = ""
+    """`mqtts://host:port` in place of the claim's. Empty: the one of the claim."""
     allow_plain: bool = False
+    """Allow `mqtt://`, without TLS: everyone on the way may read and drop what this device sends. Signatures
+    still show what is genuine."""
     ca_file: Path | None = None
+    """Authorities that may have signed the broker's certificate (PEM), in place of the claim's and the
+    system's."""
     cert_file: Path | None = None
+    """This device's certificate (PEM), for a broker that asks for one."""
     key_file: Path | None = None
+    """The private key of `cert_file` (PEM)."""
     username: str = ""
+    """Empty: the device's id, where a password is given."""
     password_file: Path | None = None
+    """A file with the password, for a broker that asks for one."""
     keepalive_s: Annotated[int, Ge(5), Le(3600)] = 60
+    """How often the link says that it lives, when it has nothing else to say."""
     in_flight: Annotated[int, Ge(1), Le(10)] = 8
+    """At most so many proofs are under way that the broker has not acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocationSettings:
-    """Published as it stands here: choose the precision you want to show."""
+    """Where the node stands. Published as it is written here: choose the precision you want to show. Without
+    this table nothing is said of it."""
 
     __pydantic_config__ = _STRICT
     lat: Annotated[Decimal, Ge(-90), Le(90)]
+    """Degrees north of the equator (WGS 84)."""
     lon: Annotated[Decimal, Ge(-180), Le(180)]
+    """Degrees east of Greenwich."""
     alt_m: Decimal = Decimal(0)
+    """Height above sea level."""
     accuracy_m: Annotated[int, Ge(0), Le(10_000_000)] = 1000
+    """How far off this may be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The whole file. `key` is a key URI: `file:/PATH`, `credential:/PATH?with-key=host` (or `tpm2`, or
-    `host+tpm2`), `tpm2:/PATH` or `tpm2:/PATH?pcrs=0,7`, `otp:/PATH`; for simulated devices `sim:/PATH`.
-    `calibrators` are the `did:key`s whose calibration certificates the owner trusts."""
+    """These keys stand before the first table of the file."""
 
     __pydantic_config__ = _STRICT
     state_dir: Path
+    """The folder of the journal and the membership. This user's alone."""
     key: str
+    """Where the device's key is, and what it opens with: `file:/PATH`, `credential:/PATH?with-key=host` (or
+    `tpm2`, or `host+tpm2`), `tpm2:/PATH` or `tpm2:/PATH?pcrs=0,7`, `otp:/PATH`; for simulated devices
+    `sim:/PATH`. What each protects against: docs/keys.md."""
     instrument: tuple[InstrumentSettings, ...]
+    """The sensors."""
     proof: ProofSettings = field(default_factory=ProofSettings)
+    """How many readings are signed together."""
     journal: JournalSettings = field(default_factory=JournalSettings)
+    """The store."""
     mqtt: MqttSettings = field(default_factory=MqttSettings)
+    """The broker."""
     location: LocationSettings | None = None
+    """Where the node stands."""
     log_format: Literal["text", "json"] = "text"
+    """`text` for people, `json` for machines."""
     calibrators: tuple[str, ...] = ()
+    """The `did:key`s whose calibration certificates you trust. `fieldproof-provision calibrator-key` prints
+    the one of a key."""
 
     def __post_init__(self) -> None:
         names = [instrument.name for instrument in self.instrument]
@@ -182,13 +236,20 @@ def load(path: Path) -> Settings:
 
 def parse(table: dict[str, Any], where: str) -> Settings:
     """`table` checked against the schema; raises `FixConfig`."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(Settings).validate_python(table)
+        return _checker().validate_python(table)
     except ValidationError as error:
         problems = "; ".join(_problem(detail) for detail in error.errors(include_url=False)[:5])
         raise FixConfig(f"The configuration {where} is wrong. {problems}.") from None
+
+
+@cache
+def _checker() -> TypeAdapter[Settings]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Settings)
 
 
 def _problem(detail: ErrorDetails) -> str:
@@ -203,6 +264,8 @@ def _problem(detail: ErrorDetails) -> str:
 
 
 def json_schema() -> dict[str, Any]:
+    """With the sentence under each key as its description."""
     from pydantic import TypeAdapter
 
+    _STRICT["use_attribute_docstrings"] = True  # reads this file's source: no start of the agent pays for it
     return TypeAdapter(Settings).json_schema()

@@ -22,7 +22,11 @@ def section(path: Path, name: str) -> str:
     return f"<!-- {name} -->\n{inside}<!-- /{name} -->\n"
 
 
+def replaced(page: str, name: str, text: str) -> str:
+    """`page` with `text` in that place; raises ValueError for a page without the markers."""
+    before, _, after = _parts(page, name)
+    return before + text + after
+
+
 def write(path: Path, name: str, text: str) -> None:
-    """Raises ValueError for a file without the markers."""
-    before, _, after = _parts(path.read_text(), name)
-    path.write_text(before + text + after)
+    path.write_text(replaced(path.read_text(), name, text))
