@@ -350,7 +350,7 @@ class Keeper:
                 self._on_sealed()
         except Exception as error:  # noqa: BLE001 whatever a seal meets, appending goes on
             if not (isinstance(error, sqlite3.Error) and self._try_again(error)):
-                _log.error("proof not sealed, will try again", problem=str(error))
+                _log.error("proof not sealed", problem=str(error))
                 self._seal_after_ns = self._clock.boottime_ns() + _RETRY_NS
 
     def _seal(self, journal: Journal, challenge: _Challenge | None = None) -> None:
@@ -378,7 +378,7 @@ class Keeper:
             room = retention.make_room(self._journal, self._settings, force)
         except (sqlite3.Error, OSError) as error:
             self._undo()
-            _log.error("no room could be made in the journal", problem=str(error))
+            _log.error("no room made", problem=str(error))
             if isinstance(error, sqlite3.Error) and is_damage(error):
                 self._condemn(error)
             return False
@@ -401,7 +401,7 @@ class Keeper:
                 for log_id in journal.closed_logs():
                     self._sealer.reseal(journal, log_id)
         except (Refused, ValueError) as error:  # they stay where they are, for a person
-            _log.error("proofs of a closed log cannot be sealed again", problem=str(error))
+            _log.error("closed log not sealed again", problem=str(error))
 
     def _condemn(self, error: sqlite3.Error) -> None:
         self._waiting = None

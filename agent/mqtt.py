@@ -143,7 +143,7 @@ class Link:
         try:
             end = self._attempts()
         except Exception as error:  # noqa: BLE001 - a bug in paho, here or in on_event must not end in silence
-            _log.exception("the MQTT connection failed")
+            _log.exception("connection failed")
             ended = Refused if self._client is None else Disconnected
             end = ended(f"The connection to {self._broker} was given up after an error: {error!r}.")
         self._client = None
@@ -151,7 +151,7 @@ class Link:
         try:
             self._on_event(end)
         except Exception:  # noqa: BLE001 - on_event is the caller's; the thread ends here anyway
-            _log.exception("on_event failed")
+            _log.exception("connection handler failed")
 
     def _attempts(self) -> Refused | Disconnected:
         unanswered = 0

@@ -168,7 +168,7 @@ class Publisher:
             except TryAgain as problem:  # the journal or the link did not answer: the next turn tries again
                 self._problem = problem.sentence
             except Exception:  # noqa: BLE001 a bug here must not end publishing in silence
-                _log.exception("publisher: unexpected error")
+                _log.exception("unexpected error", thread="publisher")
             self.turns += 1
             finished = stop_at_s is not None and self._is_done(stop_at_s)
         self._announce(online=False)  # the last will is for those who could not say goodbye

@@ -297,7 +297,7 @@ class Sampler:
 
     def _problem(self, sentence: str) -> None:
         if sentence and sentence != self._state.problem:
-            _log.warning("instrument", instrument=self.name, problem=sentence)
+            _log.warning("instrument problem", instrument=self.name, problem=sentence)
         self._state = replace(self._state, problem=sentence)
 
     def _miss(self, instant_ns: int, reason: str) -> None:
@@ -320,7 +320,7 @@ class Sampler:
                 self._keeper.note_missed(self._untold[0])
                 del self._untold[0]
         except AgentError as error:
-            _log.error("a loss could not be noted yet", instrument=self.name, problem=error.sentence)
+            _log.error("loss not noted", instrument=self.name, problem=error.sentence)
 
 
 def decimals(resolution: float) -> int:

@@ -170,7 +170,7 @@ def _quarantine(path: Path) -> Path:
         old = _corrupt(path, number)
         for suffix in (*_BESIDE, ""):
             old.with_name(old.name + suffix).unlink(missing_ok=True)
-        _log.warning("an old quarantined journal was removed", file=str(old), kept=QUARANTINED_KEPT)
+        _log.warning("quarantined journal removed", file=str(old), kept=QUARANTINED_KEPT)
     return target
 
 

@@ -8,18 +8,16 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import structlog
 import typer
 
-from gateway import cli_broker, cli_claims, cli_devices, cli_evidence, folder, tls
+from gateway import cli_broker, cli_claims, cli_devices, cli_evidence, folder, logs, tls
 from gateway.cli_parts import Dir, Json, doorway, opened, say
 from gateway.enrolment import Network
 from gateway.errors import FixInput, TryAgain
@@ -109,7 +107,7 @@ def listen(
         _alone(directory),
         _broker(settings, embedded_broker),
     ):
-        _configure_log(as_json)
+        logs.configure(as_json)
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
@@ -164,20 +162,6 @@ def _broker(settings: Settings, wanted: bool) -> Iterator[None]:
         yield
     finally:
         embedded.close()
-
-
-def _configure_log(as_json: bool) -> None:
-    logfmt = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
-    render: Any = structlog.processors.JSONRenderer() if as_json else logfmt
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            render,
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 if __name__ == "__main__":

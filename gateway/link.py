@@ -213,7 +213,7 @@ class Link:
     ) -> None:
         refused = [name for name, code in zip(self._filters, codes, strict=False) if code.is_failure]
         if refused:
-            _log.error("the broker refuses subscriptions: check its access rules", topics=refused)
+            _log.error("subscription refused", topics=refused, problem="Check the broker's access rules.")
         self.subscribed = self._connection
         _log.info("listening", broker=f"{self._host}:{self._port}", mqtt=self._protocol.name)
 
@@ -223,7 +223,7 @@ class Link:
             self.inbox.put_nowait(Delivery(inbound, self._connection, message.mid, message.qos))
         except queue.Full:
             # Not acknowledged: the broker, or the device for want of a receipt, sends it again.
-            _log.warning("inbox full, message left to be sent again", topic=message.topic)
+            _log.warning("inbox full", topic=message.topic)
 
     def _on_disconnect(
         self, _client: paho.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any

@@ -78,7 +78,7 @@ def _committed(action: Callable[[], list[Outbound]], stop: threading.Event) -> l
         try:
             return action()
         except TryAgain as problem:
-            _log.error("not committed, trying again", problem=problem.sentence)
+            _log.error("not committed", problem=problem.sentence)
             if stop.wait(_RETRY_S):
                 return None
 
