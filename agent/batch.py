@@ -54,10 +54,11 @@ def receipted_proof(journal: Journal) -> StoredProof | None:
     if log is None:
         raise RuntimeError("a journal always has an open log")
     row = journal.execute(
-        "SELECT max(seq) FROM proofs WHERE log_id = ? AND receipted_s IS NOT NULL AND data IS NOT NULL",
+        "SELECT seq FROM proofs INDEXED BY receipted WHERE log_id = ? AND receipted_s IS NOT NULL "
+        "AND data IS NOT NULL ORDER BY seq DESC LIMIT 1",
         (log.id,),
     ).fetchone()
-    return None if row[0] is None else journal.proof_at(log.id, row[0])
+    return journal.proof_at(log.id, row[0]) if row else None
 
 
 def _kept_or_carrier(journal: Journal, log_id: int, seq: int) -> StoredProof | None:

@@ -118,7 +118,8 @@ class Journal:
             return
         run("BEGIN IMMEDIATE")
         for number in range(version + 1, SCHEMA_VERSION + 1):
-            run(ADDED[number])
+            for statement in ADDED[number].split(";\n"):
+                run(statement)
         run("UPDATE meta SET version = ?", (SCHEMA_VERSION,))
         run("COMMIT")
 
@@ -182,9 +183,11 @@ class Journal:
     def closed_logs(self) -> list[int]:
         """Ids of logs before the open one that still keep proofs without a receipt, or gaps not declared."""
         rows = self._db.execute(
-            "SELECT log_id FROM (SELECT log_id FROM proofs WHERE receipted_s IS NULL AND data IS NOT NULL "
-            "UNION SELECT log_id FROM gaps WHERE carrier_seq IS NOT 0) "
-            "WHERE log_id < (SELECT max(id) FROM logs) ORDER BY log_id"
+            "WITH newest AS (SELECT max(id) FROM logs) "
+            "SELECT log_id FROM proofs INDEXED BY unreceipted "
+            "WHERE receipted_s IS NULL AND log_id < (SELECT * FROM newest) AND data IS NOT NULL "
+            "UNION SELECT log_id FROM gaps WHERE carrier_seq IS NOT 0 AND log_id < (SELECT * FROM newest) "
+            "ORDER BY log_id"
         )
         return [row[0] for row in rows]
 
@@ -353,10 +356,10 @@ class Journal:
             seq = found
 
     def mark_receipted(self, log_id: int, head_seq: int, received_at_s: int) -> int:
-        """§5.4: how many proofs became evictable."""
+        """§5.4: how many proofs became evictable. All before the newest receipted one are so already."""
         return self._db.execute(
-            "UPDATE proofs SET receipted_s = ? WHERE log_id = ? AND seq <= ? AND receipted_s IS NULL",
-            (received_at_s, log_id, head_seq),
+            "UPDATE proofs SET receipted_s = ? WHERE log_id = ? AND seq > ? AND seq <= ?",
+            (received_at_s, log_id, self.receipted_seq(log_id), head_seq),
         ).rowcount
 
     def receipted_seq(self, log_id: int) -> int:
@@ -371,7 +374,7 @@ class Journal:
     def receipted_at_s(self) -> int:
         """The gateway's time of the newest receipt this store knows, -1 before the first."""
         row = self._db.execute(
-            "SELECT receipted_s FROM proofs WHERE receipted_s IS NOT NULL "
+            "SELECT receipted_s FROM proofs INDEXED BY receipted WHERE receipted_s IS NOT NULL "
             "ORDER BY log_id DESC, seq DESC LIMIT 1"
         ).fetchone()
         return int(row[0]) if row else -1

@@ -15,6 +15,7 @@ from proof.receipt import ProofVerdict
 
 MAX_BEACONS = MAX_VERDICTS = 10_000
 _NEWEST = 64
+_COUNT = "SELECT count(*), coalesce(sum(readings), 0) FROM proofs INDEXED BY unreceipted "
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,8 @@ def newest_descriptor(journal: Journal) -> Descriptor | None:
 def counts(journal: Journal) -> Counts:
     sealed = journal.execute("SELECT coalesce(sum(sealed), 0) FROM instruments").fetchone()[0]
     unsealed = journal.execute("SELECT count(*) FROM samples").fetchone()[0]
-    unreceipted, readings = journal.execute(
-        "SELECT count(*), coalesce(sum(readings), 0) FROM proofs "
-        "WHERE receipted_s IS NULL AND data IS NOT NULL"
-    ).fetchone()
     log = journal.open_log()
+    unreceipted, readings = _backlog(journal, log.id) if log else (0, 0)
     receipted_seq = journal.receipted_seq(log.id) if log else 0
     return Counts(
         sealed + unsealed,
@@ -123,7 +121,24 @@ def _refused(journal: Journal, log_id: int, after_seq: int) -> str:
 
 def waiting(journal: Journal) -> int:
     """Proofs without a receipt, as cheap as it can be had: whoever asks does so every half minute."""
-    return int(journal.execute("SELECT count(*) FROM proofs WHERE receipted_s IS NULL").fetchone()[0])
+    log = journal.open_log()
+    return _backlog(journal, log.id)[0] if log else 0
+
+
+def _backlog(journal: Journal, log_id: int) -> tuple[int, int]:
+    """Proofs that are kept without a receipt, and their readings. Of the open log the index says all; in
+    those before it hardly any are left."""
+    waiting = journal.execute(f"{_COUNT} WHERE receipted_s IS NULL AND log_id = ?", (log_id,)).fetchone()
+    given_up = journal.execute(
+        f"{_COUNT} JOIN gaps USING (log_id) WHERE receipted_s IS NULL AND log_id = ? "
+        "AND seq BETWEEN first_seq AND last_seq",
+        (log_id,),
+    ).fetchone()
+    left = journal.execute(
+        f"{_COUNT} WHERE receipted_s IS NULL AND data IS NOT NULL AND log_id < ?", (log_id,)
+    ).fetchone()
+    count, readings = (w - g + o for w, g, o in zip(waiting, given_up, left, strict=True))
+    return count, readings
 
 
 def last_receipted_s(journal: Journal) -> int | None:

@@ -105,7 +105,8 @@ def evict_unreceipted(journal: Journal, log_id: int, limit: int, reason: str) ->
     """Give up the oldest unreceipted proofs of the open log; the gap they leave, joined with the gap
     just before it, is said (again) in the next proof. None where nothing was left to give up."""
     rows = journal.execute(
-        "SELECT seq, hash FROM proofs WHERE log_id = ?1 AND receipted_s IS NULL AND data IS NOT NULL "
+        "SELECT seq, hash FROM proofs INDEXED BY unreceipted "
+        "WHERE log_id = ?1 AND receipted_s IS NULL AND data IS NOT NULL "
         "AND NOT (seq = 1 AND EXISTS (SELECT 1 FROM logs WHERE id = ?1 AND prev_log IS NOT NULL)) "
         "AND seq NOT IN (SELECT seq FROM rotations WHERE log_id = ?1) ORDER BY seq LIMIT ?2",
         (log_id, limit),

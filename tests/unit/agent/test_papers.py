@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +115,26 @@ def test_to_be_asked_how_it_is_reads_a_small_part_of_a_full_store(journal):
     assert journal.receipted_seq(log.id) == 2_000
     assert journal.receipted_at_s() == 2_000
     assert bytes_read() - before < 1_000_000
+
+
+@pytest.mark.parametrize("receipted", [0, 5])
+def test_to_be_asked_how_it_is_reads_a_small_part_of_a_long_backlog(journal, receipted):
+    """Nothing of the proofs themselves: they wait for a gateway, perhaps for weeks."""
+    log = journal.open_log()
+    assert log is not None
+    journal.begin()
+    for number in range(1, 4_001):
+        hash_ = number.to_bytes(32, "big")
+        journal.store_proof(replace(log, seq=number - 1), number, hash_, random.randbytes(1_500), 60, 0, 0)
+    journal.mark_receipted(log.id, receipted, START_S)
+    journal.commit()
+    journal.give_back_space()
+    before = bytes_read()
+    now = counts(journal)
+    assert (now.unreceipted, now.unreceipted_readings) == (4_000 - receipted, 60 * (4_000 - receipted))
+    assert papers.waiting(journal) == 4_000 - receipted
+    assert last_receipted_s(journal) == (0 if receipted else None)
+    assert bytes_read() - before < 400_000
 
 
 def test_to_make_room_reads_a_small_part_of_a_full_store(journal):
