@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from gateway import device_keys
+from gateway import daily, device_keys
 from gateway.rules import Keep, Outcome
 from gateway.store import Store
 from proof import cbor, chain
@@ -231,11 +231,12 @@ class Ledger:
                 proof.hash,
                 claims.bootcount,
                 in_force,
-                outcome.readings,
+                len(outcome.readings),
                 received_s,
                 row.id,
             ),
         )
+        daily.add(self._store, row.id, outcome.received_at_s, outcome.readings)
         new_head = Head(claims.log, claims.seq, proof.hash)
         record = replace(row.record, head=new_head, bootcount=claims.bootcount)
         row = replace(row, record=record, descriptor_hash=in_force, received_s=received_s)
@@ -244,7 +245,7 @@ class Ledger:
             device_keys.take_effect(self._store, row.id, claims.log, claims.seq)
             del self._rows[record.device]
         for note in outcome.notes:
-            self._add_verdict(row, claims.seq, note)
+            self._add_verdict(row, claims.seq, note, outcome.received_at_s)
 
     def _hold(self, outcome: Outcome, proof: Proof, row: _Row) -> None:
         self._insert_proof(outcome, proof, row, "held")
@@ -313,12 +314,12 @@ class Ledger:
         )
         # The board that goes on is to hear of the other: the verdict stands at a number it knows.
         told_at = row.record.head.seq if row.record.head and reason is Reason.TWO_BOARDS else claims.seq
-        self._add_verdict(row, told_at, outcome.verdict)
+        self._add_verdict(row, told_at, outcome.verdict, outcome.received_at_s)
 
-    def _add_verdict(self, row: _Row, seq: int, verdict: Verdict) -> None:
+    def _add_verdict(self, row: _Row, seq: int, verdict: Verdict, received_s: float) -> None:
         code = verdict.reason.value
-        sql = "INSERT INTO verdict (device, seq, code, detail) VALUES (?, ?, ?, ?)"
-        self._store.run(sql, (row.id, seq, code, verdict.detail[:MAX_DETAIL]))
+        sql = "INSERT INTO verdict (device, seq, code, detail, received_s) VALUES (?, ?, ?, ?, ?)"
+        self._store.run(sql, (row.id, seq, code, verdict.detail[:MAX_DETAIL], received_s))
         self._store.run(
             "DELETE FROM verdict WHERE device = ? AND id <= "
             "(SELECT id FROM verdict WHERE device = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",

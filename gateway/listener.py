@@ -55,6 +55,7 @@ def listen(
                 if answers is not None:
                     for delivery in batch:
                         link.ack(delivery)
+        _committed(service.keep_counts, stop)
     finally:
         link.close()
     _log.info("stopped", **service.counts)

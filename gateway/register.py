@@ -3,11 +3,12 @@
 - A claim is kept with its secret (the HMAC of §8.2 needs it), which is why the ledger is mode 0600.
 - A membership is stored as signed: asking twice gives the same bytes (§8.3).
 - Beacon numbers go on after a restart; beacons are kept, since old proofs name them.
+- What became of messages is counted by reason, without a word of what strangers sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gateway import device_keys
@@ -23,6 +24,17 @@ _ACCEPTED = "FROM proof JOIN device ON device.id = proof.device WHERE did = ? AN
 # §8.5: what a revocation left behind its last good proof stays stored, and is shown to nobody.
 _GOOD = f"{_ACCEPTED} AND position <= ?"
 _EVERY = 2**63 - 1
+# two_boards_s: the newest evidence of another board, unless a log began since: then that was settled.
+_LINES = (
+    "SELECT id, did, owner, enrolled_s, suspended, good_log NOT NULL, head_seq, proofs, readings, "
+    "received_s, (SELECT count(*) FROM key WHERE key.device = device.id), "
+    "(SELECT count(*) FROM proof WHERE proof.device = device.id AND state = 'held'), "
+    "(SELECT count(*) FROM evidence WHERE evidence.device = device.id), "
+    "(SELECT max(evidence.received_s) FROM evidence WHERE evidence.device = device.id "
+    "AND code = 'two_boards' AND evidence.received_s >= coalesce((SELECT proof.received_s FROM proof "
+    "WHERE proof.device = device.id AND seq = 1 AND state = 'accepted' ORDER BY position DESC LIMIT 1), 0)) "
+    "FROM device WHERE did = coalesce(?, did) ORDER BY id"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,37 +225,40 @@ class Register:
         found = self._store.row("SELECT data FROM beacon WHERE hash = ?", (beacon_hash,))
         return bytes(found[0]) if found else None
 
-    def devices(self) -> list[DeviceLine]:
+    def add_counts(self, counts: Mapping[str, int]) -> None:
+        """How often messages came to each end, since it was asked last."""
+        sql = "INSERT INTO message_count VALUES (?, ?) ON CONFLICT DO UPDATE SET count = count + ?2"
+        for code, count in counts.items():
+            self._store.run(sql, (code, count))
+
+    def devices(self, with_logs: bool = True, only: str | None = None) -> list[DeviceLine]:
+        """In the order they joined, or `only` the one. Each log costs a look into a proof."""
         counts: dict[int, dict[str, int]] = {}
-        for number, code, count in self._store.rows("SELECT device, code, count FROM verdict_count"):
-            counts.setdefault(number, {})[code] = count
-        rows = self._store.rows(
-            "SELECT id, did, owner, enrolled_s, suspended, good_log NOT NULL, head_seq, proofs, readings, "
-            "received_s, (SELECT count(*) FROM key WHERE key.device = device.id), "
-            "(SELECT count(*) FROM proof WHERE proof.device = device.id AND state = 'held'), "
-            "(SELECT count(*) FROM evidence WHERE evidence.device = device.id) FROM device ORDER BY id"
+        sql = (
+            "SELECT device, code, count FROM verdict_count JOIN device ON id = device "
+            "WHERE did = coalesce(?, did)"
         )
+        for number, code, count in self._store.rows(sql, (only,)):
+            counts.setdefault(number, {})[code] = count
         return [
-            DeviceLine(*(*columns, counts.get(number, {}), *self._succession(number)))
-            for number, *columns in rows
+            DeviceLine(
+                *(*columns, counts.get(number, {}), self._later_logs(number) if with_logs else [], two_boards)
+            )
+            for number, *columns, two_boards in self._store.rows(_LINES, (only,))
         ]
 
-    def _succession(self, number: int) -> tuple[list[NewLog], float | None]:
+    def _later_logs(self, number: int) -> list[NewLog]:
         births = self._store.rows(
             "SELECT received_s, log, data FROM proof WHERE device = ? AND seq = 1 AND state = 'accepted' "
             "ORDER BY position",
             (number,),
         )
         named = ((began_s, log, sealing.parse(data).claims.prev) for began_s, log, data in births)
-        logs = [
+        return [
             NewLog(began_s, prev.reason, log.hex(), prev.log.hex())
             for began_s, log, prev in named
             if isinstance(prev, Predecessor)
         ]
-        sql = "SELECT max(received_s) FROM evidence WHERE device = ? AND code = 'two_boards'"
-        (newest_s,) = self._store.row(sql, (number,))
-        settled = newest_s is not None and bool(births) and newest_s < births[-1][0]
-        return logs, None if settled else newest_s
 
     def accepted(self, device: str) -> Iterator[bytes]:
         """The COSE bytes of a device's accepted proofs that are good, in chain order over all its logs."""

@@ -24,6 +24,7 @@ from proof.chain import Head
 from proof.reasons import Reason, Refused, Verdict
 from proof.rotation import DeviceKey
 from proof.sealing import Proof
+from proof.senml import Reading
 from proof.verify import DeviceRecord, Judgement, Known, annotate, verify
 
 # These are decided before the signature is looked at, or by it.
@@ -53,7 +54,7 @@ class Keep(Enum):
 class Outcome:
     """`member`: the proof bears a member's valid signature, so its device gets a receipt.
 
-    `readings` counts those of a valid payload. `suspends` only with an equivocation. `key` signed the proof:
+    `readings` are those of a valid payload. `suspends` only with an equivocation. `key` signed the proof:
     if that carries a rotation, it is in force from there on. `outdated`: a key of the device signed it that
     was rotated out; nothing is kept, and the device is told.
     """
@@ -64,7 +65,7 @@ class Outcome:
     proof: Proof | None = None
     received_at_s: float = 0.0
     notes: tuple[Verdict, ...] = ()
-    readings: int = 0
+    readings: tuple[Reading, ...] = ()
     suspends: bool = False
     key: DeviceKey | None = None
     outdated: bool = False
@@ -96,7 +97,7 @@ def receive(message: bytes, device: str, now_s: float, known: LedgerView) -> Out
         return Outcome(verdict, member=True, proof=proof)
     if verdict.reason is Reason.HELD:
         verdict = _of_a_closed_log(proof, judgement.key, known) or verdict
-    outcome = _outcome(verdict, proof, now_s, judgement.notes, len(judgement.readings or ()))
+    outcome = _outcome(verdict, proof, now_s, judgement.notes, judgement.readings or ())
     return replace(outcome, key=judgement.key, suspends=_suspends(judgement, device, known))
 
 
@@ -123,11 +124,15 @@ def _decide_held(data: bytes, received_at_s: float, record: DeviceRecord, known:
     gaps = known.gaps(claims.device, claims.log)
     verdict = chain.place(claims, proof.hash, record.head, record.bootcount, None, gaps)
     notes, readings = annotate(proof, received_at_s, known)
-    return _outcome(verdict, proof, received_at_s, notes, len(readings or ()))
+    return _outcome(verdict, proof, received_at_s, notes, readings or ())
 
 
 def _outcome(
-    verdict: Verdict, proof: Proof, received_at_s: float, notes: tuple[Verdict, ...], readings: int
+    verdict: Verdict,
+    proof: Proof,
+    received_at_s: float,
+    notes: tuple[Verdict, ...],
+    readings: tuple[Reading, ...],
 ) -> Outcome:
     match verdict.reason:
         case Reason.ACCEPTED:

@@ -4,13 +4,16 @@
   nothing to acknowledge, so the broker delivers the batch again.
 - One receipt per device and batch, signed last; memberships and refusals beside them.
 - A message that breaks the program is isolated, logged and dropped: it must not stop the others for ever.
+- What became of messages is counted (`counts`), strangers' too, and kept with each beacon: a flood of
+  rubbish writes nothing by itself.
 - Time and randomness are arguments. One thread calls this.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -65,6 +68,7 @@ class Service:
         self._log_throttle = Throttle(burst=5, period_s=60)
         self._refusal_throttle = Throttle(burst=3, period_s=60)
         self.counts: Counter[str] = Counter()
+        self._kept: Counter[str] = Counter()
 
     def take(self, messages: Sequence[Inbound]) -> list[Outbound]:
         """Raises `GatewayError` if the ledger could not commit; nothing is to be acknowledged then."""
@@ -82,7 +86,16 @@ class Service:
             number = self._register.last_beacon_number() + 1
             data = beacon.sign_beacon(self._network.name, number, nonce, self._signer, now_s)
             self._register.add_beacon(number, object_hash(data), now_s, nonce, data)
+            self._register.add_counts(self.counts - self._kept)
+        self._kept = self.counts.copy()
         return Outbound(wire.beacon_topic(self._network.name), data, expiry_s=BEACON_EXPIRY_S)
+
+    def keep_counts(self) -> list[Outbound]:
+        """What was counted since the last beacon; for the end."""
+        with self._ledger.transaction():
+            self._register.add_counts(self.counts - self._kept)
+        self._kept = self.counts.copy()
+        return []
 
     def challenges(self) -> list[Outbound]:
         """Challenges somebody asked for since the last call (§6.2)."""
@@ -116,7 +129,7 @@ class Service:
         now_s = self._now_s()
         answers: list[Outbound] = []
         members: dict[str, None] = {}
-        with self._ledger.transaction():
+        with self._counted_once(), self._ledger.transaction():
             for message in messages:
                 match wire.parse_topic(message.topic):
                     case (self._network.name, device, "proof"):
@@ -133,6 +146,16 @@ class Service:
                         )
         # §5.2: the ledger has committed.
         return answers + [self._receipt(device, now_s) for device in members]
+
+    @contextmanager
+    def _counted_once(self) -> Iterator[None]:
+        """A batch that was not committed comes again, and is counted then."""
+        before = self.counts.copy()
+        try:
+            yield
+        except BaseException:  # whatever it is: tidy up and raise it again
+            self.counts = before
+            raise
 
     def _take_proof(self, payload: bytes, device: str, now_s: float) -> rules.Outcome:
         outcome = rules.receive(payload, device, now_s, self._ledger)

@@ -3,91 +3,24 @@
 - WAL, `synchronous=FULL`, one connection: what a transaction committed survives a power cut.
 - The file says which schema it has and whose it is (network, kind, gateway); any other is refused.
 - A missing, damaged or newer file is a hard stop with a sentence, never replaced by a new one.
+- An older file is brought up to this schema when it is opened to be written; what is there stays as it is.
+- Opened to be read (`read_only`) it cannot be written, whatever is asked; a `snapshot` is short, since while
+  it lasts the log that writers append to cannot begin anew.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import urllib.parse
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from gateway.errors import FixFolder, GatewayError, TryAgain
+from gateway.schema import ADDED, FIRST_VERSION, SCHEMA_2, SCHEMA_VERSION
 
-SCHEMA_VERSION = 2
 _BUSY_TIMEOUT_S = 10.0
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE claim (
-    id BLOB PRIMARY KEY, secret BLOB NOT NULL, expires_s INTEGER NOT NULL, owner TEXT NOT NULL,
-    used_by TEXT
-) STRICT;
-CREATE TABLE device (
-    id INTEGER PRIMARY KEY, did TEXT NOT NULL UNIQUE, key INTEGER NOT NULL, owner TEXT NOT NULL,
-    enrolled_s INTEGER NOT NULL, enrolment BLOB NOT NULL, membership BLOB NOT NULL,
-    log BLOB, head_seq INTEGER NOT NULL DEFAULT 0, head_hash BLOB, bootcount INTEGER NOT NULL DEFAULT 0,
-    descriptor_hash BLOB, suspended INTEGER NOT NULL DEFAULT 0, good_log BLOB, good_seq INTEGER,
-    proofs INTEGER NOT NULL DEFAULT 0, readings INTEGER NOT NULL DEFAULT 0, received_s REAL
-) STRICT;
--- log: the logs a device has opened, and the key in force before their first proof.
-CREATE TABLE log (
-    device INTEGER NOT NULL REFERENCES device, log BLOB NOT NULL, key INTEGER NOT NULL REFERENCES key,
-    PRIMARY KEY (device, log)
-) STRICT, WITHOUT ROWID;
--- bypassed: signed and held, then a declared gap or a new log went past it. position: place among all
--- accepted proofs of the device, whatever their log. carries: others depend on its gaps or its rotation.
-CREATE TABLE proof (
-    id INTEGER PRIMARY KEY, device INTEGER NOT NULL REFERENCES device,
-    log BLOB NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('accepted', 'held', 'bypassed')),
-    position INTEGER, carries INTEGER NOT NULL, received_s REAL NOT NULL, data BLOB NOT NULL,
-    UNIQUE (device, log, seq)
-) STRICT;
-CREATE INDEX held ON proof (device, log, seq) WHERE state = 'held';
-CREATE INDEX birth ON proof (device, position) WHERE seq = 1 AND state = 'accepted';
-CREATE UNIQUE INDEX chain ON proof (device, position) WHERE state = 'accepted';
--- key: in force from (log, seq) on, where a proof carries the rotation to it, and gone when that proof is;
--- the first one from the enrolment on, without a log. device.key is in force at the head.
-CREATE TABLE key (
-    id INTEGER PRIMARY KEY, device INTEGER NOT NULL REFERENCES device, log BLOB, seq INTEGER NOT NULL,
-    public_key BLOB NOT NULL, next_hash BLOB NOT NULL, number INTEGER NOT NULL, before BLOB,
-    UNIQUE (device, log, seq),
-    FOREIGN KEY (device, log, seq) REFERENCES proof (device, log, seq) ON DELETE CASCADE
-) STRICT;
-CREATE TABLE gap (
-    device INTEGER NOT NULL REFERENCES device, log BLOB NOT NULL, first_seq INTEGER NOT NULL,
-    last_seq INTEGER NOT NULL, first_hash BLOB NOT NULL, last_hash BLOB NOT NULL, reason TEXT NOT NULL,
-    PRIMARY KEY (device, log, last_seq, first_seq, last_hash)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE descriptor (
-    device INTEGER NOT NULL REFERENCES device, hash BLOB NOT NULL, map BLOB NOT NULL,
-    PRIMARY KEY (device, hash)
-) STRICT;
-CREATE TABLE verdict (
-    id INTEGER PRIMARY KEY, device INTEGER NOT NULL REFERENCES device, seq INTEGER NOT NULL,
-    code TEXT NOT NULL, detail TEXT NOT NULL
-) STRICT;
-CREATE INDEX verdict_of ON verdict (device, id);
-CREATE TABLE verdict_count (
-    device INTEGER NOT NULL REFERENCES device, code TEXT NOT NULL, count INTEGER NOT NULL,
-    PRIMARY KEY (device, code)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE evidence (
-    id INTEGER PRIMARY KEY, device INTEGER NOT NULL REFERENCES device,
-    log BLOB NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL,
-    code TEXT NOT NULL, weight INTEGER NOT NULL, received_s REAL NOT NULL, data BLOB NOT NULL,
-    UNIQUE (device, hash)
-) STRICT;
-CREATE TABLE challenge (
-    nonce BLOB PRIMARY KEY, device INTEGER NOT NULL REFERENCES device, deadline_s INTEGER NOT NULL,
-    sent_s REAL, answered_s REAL
-) STRICT;
-CREATE TABLE beacon (
-    number INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, issued_s INTEGER NOT NULL, nonce BLOB NOT NULL,
-    data BLOB NOT NULL
-) STRICT;
-"""
 _MAGIC = b"SQLite format 3\0"
 _META = ("network", "kind", "gateway")
 
@@ -108,9 +41,10 @@ class Store:
             raise FixFolder(f"Cannot create the ledger {path}: {error.strerror}.") from None
         store = cls(path, _connect(path))
         with store.doorway():
-            store._connection.executescript(f"BEGIN;{_SCHEMA}")
-            rows = zip(("schema", *_META), (str(SCHEMA_VERSION), network, kind, gateway), strict=True)
+            store._connection.executescript(f"BEGIN;{SCHEMA_2}")
+            rows = zip(("schema", *_META), (str(FIRST_VERSION), network, kind, gateway), strict=True)
             store._connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+            store._add(FIRST_VERSION)
             store._connection.execute("COMMIT")
         return store
 
@@ -126,12 +60,37 @@ class Store:
         store = cls(path, _connect(path))
         try:
             store._require(network, kind, gateway)
+            store._upgrade()
         except GatewayError:
             store.close()
             raise
         return store
 
-    def _require(self, network: str, kind: str, gateway: str) -> None:
+    @classmethod
+    def read_only(cls, path: Path, network: str, kind: str) -> Store:
+        """For looking on while another process writes; it is not asked whose key the ledger belongs to."""
+        if not path.is_file():
+            raise FixFolder(f"The ledger {path} is missing: is {path.parent} a gateway's folder?")
+        # No look into the file by other means: closing it would drop the locks of our other connections.
+        name = f"file:{urllib.parse.quote(str(path.absolute()))}?mode=ro"
+        connection = sqlite3.connect(
+            name, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        store = cls(path, connection)
+        try:
+            store.run("PRAGMA query_only = ON")
+            if store._require(network, kind) < SCHEMA_VERSION:
+                raise FixFolder(
+                    f"The ledger {path} is of an earlier version: start `fieldproof-gateway listen` of this "
+                    "version, which brings it up to date."
+                )
+        except GatewayError:
+            store.close()
+            raise
+        return store
+
+    def _require(self, *owner: str) -> int:
+        """The schema of the file, which belongs to `owner`: network, kind and, where given, gateway."""
         known = self.row("SELECT 1 FROM sqlite_master WHERE name = 'meta'")
         meta = dict(self.rows("SELECT key, value FROM meta")) if known else {}
         schema = meta.get("schema", "")
@@ -140,17 +99,31 @@ class Store:
                 f"The ledger {self._path} has schema {schema or 'none'}, this program knows up to "
                 f"{SCHEMA_VERSION}: update fieldproof; nothing was changed."
             )
-        if int(schema) < SCHEMA_VERSION:
+        if int(schema) < FIRST_VERSION:
             raise FixFolder(
                 f"The ledger {self._path} has schema {schema}, from before the first release. This program "
-                f"needs {SCHEMA_VERSION}: make a new gateway with `fieldproof-gateway init`."
+                f"needs {FIRST_VERSION} or later: make a new gateway with `fieldproof-gateway init`."
             )
-        for name, ours in zip(_META, (network, kind, gateway), strict=True):
+        for name, ours in zip(_META, owner, strict=False):
             if meta.get(name) != ours:
                 raise FixFolder(
                     f"The ledger {self._path} belongs to {name} {meta.get(name)!r}, not to {ours!r}: "
                     "are key, settings and ledger of one gateway?"
                 )
+        return int(schema)
+
+    def _upgrade(self) -> None:
+        sql = "SELECT value FROM meta WHERE key = 'schema'"
+        if int(self.row(sql)[0]) < SCHEMA_VERSION:
+            with self.transaction():
+                self._add(int(self.row(sql)[0]))  # another process may have been faster
+
+    def _add(self, version: int) -> None:
+        """What came after schema `version`; inside a transaction."""
+        for later in range(version + 1, SCHEMA_VERSION + 1):
+            for statement in ADDED[later]:
+                self.run(statement)
+        self.run("UPDATE meta SET value = ? WHERE key = 'schema'", (str(SCHEMA_VERSION),))
 
     def close(self) -> None:
         self._connection.close()
@@ -166,6 +139,16 @@ class Store:
             if self._connection.in_transaction:
                 self._connection.rollback()
             raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """One state of the ledger for all that is read inside."""
+        self.run("BEGIN")
+        try:
+            yield
+        finally:
+            if self._connection.in_transaction:
+                self._connection.rollback()
 
     def run(self, sql: str, values: Iterable[Any] = ()) -> int:
         """Rows changed."""

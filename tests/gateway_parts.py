@@ -138,7 +138,7 @@ class Gateway:
         self.store.close()
         self._open(Store.open(self.path, NETWORK, self.kind, device_id(GATEWAY.public_key)))
 
-    def claim(self, valid_for_s: int = 3600) -> JoinClaim:
+    def claim(self, valid_for_s: int = 3600, owner: str = "owner") -> JoinClaim:
         claim = JoinClaim(
             network=NETWORK,
             kind=self.kind,
@@ -148,7 +148,7 @@ class Gateway:
             secret=self._random.randbytes(32),
             expires_s=int(self.now_s) + valid_for_s,
         )
-        self.register.add_claim(claim, "owner")
+        self.register.add_claim(claim, owner)
         return claim
 
     def enrol(self, device: Device, claim: JoinClaim | None = None, simulated: bool = True) -> list[Outbound]:

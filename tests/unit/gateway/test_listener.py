@@ -54,6 +54,9 @@ class FakeService:
     def challenges(self):
         return []
 
+    def keep_counts(self):
+        return []
+
     def beacon(self):
         self.events.append("beacon committed")
         return Outbound("beacon", b"")
