@@ -167,7 +167,7 @@ def check(found: Settings) -> Settings:
     from agent.buses import PaperBuses
     from agent.calibration import certificates_of
     from agent.clock import SystemClock
-    from agent.node import build_instrument
+    from agent.instruments import build_instrument
     from agent.quality import limits_of
 
     built = {i.name: build_instrument(i, PaperBuses(), SystemClock()) for i in found.instrument}

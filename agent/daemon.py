@@ -22,7 +22,7 @@ import signal
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from agent import logs, membership, memory, notify
@@ -30,7 +30,7 @@ from agent import node as nodes
 from agent.buses import HardwareBuses
 from agent.clock import SystemClock
 from agent.control import ControlServer
-from agent.errors import AgentError, HardStop, TryAgain
+from agent.errors import AgentError, HardStop
 from agent.node import Node
 from agent.rotation import KeptKeys
 from agent.settings import Settings
@@ -48,6 +48,7 @@ def main(fd: int) -> int:
         with alone(settings.state_dir):
             return serve(Node(settings, keys, joined, clock, HardwareBuses(clock)), settings)
     except AgentError as error:
+        notify.notify(f"STATUS={error.sentence}")
         sys.stderr.write(f"fieldproof-agent: {error.sentence}\n")
         return error.exit_code
 
@@ -113,8 +114,7 @@ def feed(node: Node) -> None:
 
 def say_how_it_is(node: Node) -> None:
     """The line in `systemctl status`."""
-    with suppress(TryAgain):
-        notify.notify(f"STATUS={node.status_line()}")
+    notify.notify(f"STATUS={node.status_line()}")
 
 
 if __name__ == "__main__":

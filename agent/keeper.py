@@ -100,6 +100,8 @@ class Keeper:
         self._writing = self._retry_ns = 0  # so many of the held are in the transaction that is open
         self._waiting: Waiting | None = None
         self._held: deque[Captured] = deque()
+        self.problem = ""
+        """The sentence of a journal that could not be written the last time; "" while it can."""
         self.turns = 0
         """How often the thread has gone round: what the watchdog looks at."""
 
@@ -288,6 +290,7 @@ class Keeper:
             yield self._journal
             self._journal.commit()
             self._sealer.committed()
+            self.problem = ""
             for _ in range(self._writing):
                 self._held.popleft()
             self._writing = 0
@@ -324,6 +327,7 @@ class Keeper:
 
     def _refuse(self, batch: list[_Asked], sentence: str) -> None:
         if batch:
+            self.problem = sentence
             _log.error("journal not written", problem=sentence)
             self._retry_ns = self._clock.boottime_ns() + _RETRY_NS
         for _, future in batch:
@@ -351,6 +355,8 @@ class Keeper:
         except Exception as error:  # noqa: BLE001 whatever a seal meets, appending goes on
             if not (isinstance(error, sqlite3.Error) and self._try_again(error)):
                 _log.error("proof not sealed", problem=str(error))
+                if isinstance(error, sqlite3.Error | OSError):
+                    self.problem = f"The journal {self._journal.path} cannot be written: {error}."
                 self._seal_after_ns = self._clock.boottime_ns() + _RETRY_NS
 
     def _seal(self, journal: Journal, challenge: _Challenge | None = None) -> None:

@@ -15,21 +15,23 @@
 
 from __future__ import annotations
 
-import platform
+import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 
 import structlog
 
 from agent import __version__, export, lifetimes, papers, status, succession
 from agent.broker import broker_of, password, tls_context
-from agent.buses import Buses, split
+from agent.buses import Buses
 from agent.calibration import Calibrator, Humidities, certificates_of
 from agent.clock import AidedClock, Clock, TellsTime
-from agent.errors import FixConfig, HardStop, TryAgain
+from agent.conditions import Situation
+from agent.errors import HardStop, TryAgain
+from agent.instruments import build_instrument, describe, hardware_model
 from agent.journal import Journal
 from agent.keeper import Keeper
 from agent.membership import Joined
@@ -41,19 +43,16 @@ from agent.sampler import Every, Sampler, Schedule
 from agent.sealer import Sealer
 from agent.settings import InstrumentSettings, Settings
 from agent.store import open_journal
-from drivers import catalogue
-from drivers.contract import Identity, Instrument
+from drivers.contract import Identity
 from drivers.errors import DriverError, NeedsHuman
 from proof.beacon import Challenge
-from proof.calibration import SignedCertificate, combined_hash
 from proof.chain import SUPERSEDED
-from proof.descriptor import Descriptor, InstrumentDescriptor, QuantityDescriptor
+from proof.descriptor import Descriptor
 from proof.keys import multibase_part
 
 PUBLISH_AT_STOP_S = 2.0
-_LINE_S = 5.0  # so long a line about us may take
+_LINE_S, _STATUS_S = 5.0, 15.0  # so long a line and a report about us may take
 _PROVE_NS = 15 * 10**9  # so long a proof that is asked for waits for instruments
-_MODEL = Path("/proc/device-tree/model")
 _log = structlog.get_logger()
 
 
@@ -130,7 +129,7 @@ class Node:
             for i in settings.instrument
         ]
         self._progress: tuple[int, ...] = ()
-        self._receipt_ns: int | None = None
+        self._newest = papers.NOTHING_COUNTED, papers.NOTHING_STORED
         self._lifetimes_path = settings.state_dir / "lifetimes.json"
         self._lifetimes = lifetimes.NONE
         self._started = False
@@ -179,37 +178,49 @@ class Node:
         return moved and not stuck and self.keeper.alive and self.publisher.alive
 
     def status(self) -> dict[str, object]:
-        """What `status`, and every later view, says: one source."""
-        counts, last_s, superseded = self.keeper.read(
-            lambda journal: (
-                papers.counts(journal),
-                papers.last_receipted_s(journal),
-                succession.superseded(journal),
-            )
-        )
+        """What `status`, and every later view, says: one source. Where the journal does not answer, that, and
+        what it said last."""
+        problem = ""
+        try:
+            self._newest = self.keeper.read(lambda j: (papers.counts(j), papers.stored(j)), _STATUS_S)
+        except TryAgain as error:
+            problem = error.sentence
+        counts, stored = self._newest
         return status.report(
             self.device,
             self.joined.membership,
             self._signer.key_class,
+            self._situation(stored, problem),
             counts,
-            last_s,
-            self.publisher.state(),
-            [sampler.state for sampler in self.samplers],
-            self._clock.wall(),
-            self._settings.journal,
             self.keeper.held,
             self._news,
-            succession.SENTENCES[SUPERSEDED] if superseded else "",
             self._lifetimes,
             lifetimes.reboots(),
         )
 
     def status_line(self) -> str:
-        """The short form, for `systemctl status`; raises `TryAgain` where the journal is busy."""
-        waiting = self.keeper.read(papers.waiting, timeout_s=_LINE_S)
-        now_ns, receipt_ns = self._clock.boottime_ns(), self._receipt_ns
-        age_s = None if receipt_ns is None else (now_ns - receipt_ns) / 1e9
-        return status.line([s.state for s in self.samplers], self.publisher.state(), age_s, waiting)
+        """The short form, for `systemctl status`."""
+        problem, waiting = "", self._newest[0].unreceipted
+        stored = self._newest[1]
+        try:
+            stored, waiting = self.keeper.read(lambda j: (papers.stored(j), papers.waiting(j)), _LINE_S)
+        except TryAgain as error:
+            problem = error.sentence
+        return status.line(self._situation(stored, problem), waiting)
+
+    def _situation(self, stored: papers.Stored, problem: str) -> Situation:
+        free = None
+        with suppress(OSError):
+            free = shutil.disk_usage(self._settings.state_dir).free
+        return Situation(
+            stored,
+            self.publisher.state(),
+            [sampler.state for sampler in self.samplers],
+            self._clock.wall(),
+            self._settings.journal,
+            self.keeper.problem or problem,
+            free,
+        )
 
     def rotate(self) -> dict[str, object]:
         """Change the device's key now; what was done. Raises `AgentError`."""
@@ -251,7 +262,6 @@ class Node:
         self.publisher.wake()
 
     def _on_receipt(self) -> None:
-        self._receipt_ns = self._clock.boottime_ns()
         try:
             if self.keeper.settle_rotation(self._keys):
                 self.tell("The network has this device's new key; the old one is gone from here.")
@@ -292,52 +302,6 @@ class Node:
                 if i.name in self._identities
             ),
         )
-
-
-def build_instrument(settings: InstrumentSettings, buses: Buses, clock: Clock) -> Instrument:
-    """The unopened driver of one instrument; raises `HardStop` for what only a person can mend."""
-    try:
-        part = catalogue.entry(settings.driver)
-        kind, _ = split(settings.bus)
-        if kind != part.bus:
-            raise NeedsHuman(f"A {settings.driver} is read over {part.bus}:, its bus is {settings.bus!r}.")
-        address = catalogue.address_of(settings.driver, settings.address)
-        return catalogue.create(settings.driver, buses.get(settings.bus), address, clock)
-    except (NeedsHuman, FixConfig) as error:
-        raise HardStop(f"Instrument {settings.name}: {error.sentence}") from None
-
-
-def describe(
-    settings: InstrumentSettings,
-    instrument: Instrument,
-    identity: Identity,
-    certificates: Sequence[SignedCertificate] = (),
-) -> InstrumentDescriptor:
-    uncertainty = {signed.certificate.quantity: signed.certificate.uncertainty for signed in certificates}
-    return InstrumentDescriptor(
-        name=settings.name,
-        driver=settings.driver,
-        bus=settings.bus,
-        address=settings.address,
-        model=identity.model,
-        serial=identity.serial,
-        serial_kind=identity.kind,
-        quantities=tuple(
-            QuantityDescriptor(q.name, q.unit, q.resolution, uncertainty.get(q.name, q.uncertainty))
-            for q in instrument.quantities
-        ),
-        calibration_hash=combined_hash(certificates),
-        raw_evidence=settings.raw_evidence,
-        evidence=identity.evidence if settings.raw_evidence else b"",
-    )
-
-
-def hardware_model() -> str:
-    """The board's own name for itself, else the processor's."""
-    try:
-        return _MODEL.read_text().rstrip("\0\n")[:128]
-    except OSError:
-        return platform.machine()
 
 
 def hold(node: Node, stop: threading.Event, every_s: float | None, feed: Callable[[], None]) -> None:

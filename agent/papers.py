@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agent import succession
 from agent.journal import Journal, unpacked
 from agent.retention import bytes_used
 from proof import sealing
 from proof.descriptor import Descriptor
-from proof.reasons import Reason
+from proof.reasons import ANNOTATIONS, Reason
 from proof.receipt import ProofVerdict
 
 MAX_BEACONS = MAX_VERDICTS = 10_000
@@ -21,8 +22,7 @@ _COUNT = "SELECT count(*), coalesce(sum(readings), 0) FROM proofs INDEXED BY unr
 @dataclass(frozen=True, slots=True)
 class Counts:
     """`captured` counts every sample ever appended to this store. `receipted_at_s` is the gateway's time of
-    the newest receipt, -1 before the first. `refused` is the reason code for which the network takes no more
-    proofs of this device, or ""."""
+    the newest receipt, -1 before the first."""
 
     captured: int
     unsealed: int
@@ -32,7 +32,25 @@ class Counts:
     receipted_seq: int
     receipted_at_s: int
     bytes_used: int
-    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the journal says of how it stands with the network, as cheap as it can be had: somebody asks every
+    half minute.
+
+    `last_receipted_s` is the wall time of the newest receipted reading: what "healthy" is measured by.
+    `refused` is what the gateway says of the first proof of the open log that it does not take. Of
+    `bytes_used` about `unreceipted_share` (0 to 1) has no receipt and cannot be given up without a loss."""
+
+    last_receipted_s: int | None
+    superseded: bool
+    bytes_used: int
+    unreceipted_share: float = 0.0
+    refused: ProofVerdict | None = None
+
+
+NOTHING_COUNTED, NOTHING_STORED = Counts(0, 0, 0, 0, 0, 0, -1, 0), Stored(None, False, 0)
 
 
 def store_verdicts(journal: Journal, log_id: int, found: Sequence[ProofVerdict]) -> tuple[ProofVerdict, ...]:
@@ -107,16 +125,47 @@ def counts(journal: Journal) -> Counts:
         receipted_seq,
         journal.receipted_at_s(),
         bytes_used(journal),
-        _refused(journal, log.id, receipted_seq) if log else "",
     )
 
 
-def _refused(journal: Journal, log_id: int, after_seq: int) -> str:
-    row = journal.execute(
-        "SELECT code FROM verdicts WHERE log_id = ? AND seq > ? AND code IN (?, ?) ORDER BY seq DESC LIMIT 1",
-        (log_id, after_seq, Reason.REVOKED.value, Reason.SUSPENDED.value),
-    ).fetchone()
-    return str(row[0]) if row else ""
+def stored(journal: Journal) -> Stored:
+    log = journal.open_log()
+    return Stored(
+        last_receipted_s(journal),
+        succession.gives_way(log),
+        bytes_used(journal),
+        _unreceipted_share(journal, log.id) if log else 0.0,
+        _refused(journal, log.id, journal.receipted_seq(log.id)) if log else None,
+    )
+
+
+def _refused(journal: Journal, log_id: int, head_seq: int) -> ProofVerdict | None:
+    """That the network takes nothing of this device at all comes first."""
+    rows = journal.execute(
+        "SELECT seq, code, detail FROM verdicts WHERE log_id = ? AND seq > ? "
+        "ORDER BY code NOT IN (?, ?), seq LIMIT 200",
+        (log_id, head_seq, Reason.REVOKED.value, Reason.SUSPENDED.value),
+    )
+    return next((ProofVerdict(*row) for row in rows if row[1] not in ANNOTATIONS), None)
+
+
+def _unreceipted_share(journal: Journal, open_id: int) -> float:
+    """By numbers of proofs; none of them is looked at, only the ends of their indices. What earlier logs had
+    without a receipt was sealed again in the open one."""
+    evictable = 0
+    for (log_id,) in journal.execute("SELECT id FROM logs").fetchall():
+        first = journal.execute(
+            "SELECT seq FROM proofs INDEXED BY receipted WHERE log_id = ? AND receipted_s IS NOT NULL "
+            "AND data IS NOT NULL ORDER BY seq LIMIT 1",
+            (log_id,),
+        ).fetchone()
+        evictable += journal.receipted_seq(log_id) - first[0] + 1 if first else 0
+    ends = (
+        "SELECT seq FROM proofs INDEXED BY unreceipted WHERE log_id = ? AND receipted_s IS NULL ORDER BY seq"
+    )
+    first, last = (journal.execute(f"{ends} {way} LIMIT 1", (open_id,)).fetchone() for way in ("ASC", "DESC"))
+    unreceipted = last[0] - first[0] + 1 if first and last else 0
+    return unreceipted / (evictable + unreceipted) if unreceipted else 0.0
 
 
 def waiting(journal: Journal) -> int:

@@ -25,6 +25,7 @@ from agent.backoff import Backoff
 from agent.batch import next_batch, receipted_proof
 from agent.errors import TryAgain
 from agent.keeper import Keeper
+from agent.linkstate import BROKER_REFUSES, NO_GATEWAY, UNANSWERED, LinkHealth, LinkState
 from agent.membership import Joined
 from agent.mqtt import Link
 from agent.mqtt_events import Connected, Delivered, Disconnected, Event, Message, Refused, Subscribed
@@ -39,8 +40,6 @@ from proof.reasons import Reason
 from proof.reasons import Refused as NotAccepted
 
 SYNC_GRACE_S = 2.0
-UNANSWERED = "The gateway has not said yet what it holds of this device: proofs are kept until it does."
-NO_GATEWAY = "No gateway listens at the broker: proofs are kept and tried again."
 OUTDATED_KEY = (
     "The network holds a later key of this device in force: this one was put back by an older backup or "
     "card, and nothing it signs is taken. Restore the newest backup in a new state_dir; without one, ask the "
@@ -70,18 +69,6 @@ class _Wake:
 @dataclass(frozen=True, slots=True)
 class _Resume:
     """The owner said that this board is the one; its new log is open."""
-
-
-@dataclass(frozen=True, slots=True)
-class LinkState:
-    """What `status` says of the link; `problem` is the newest sentence about it."""
-
-    connected: bool
-    protocol: str
-    problem: str
-    in_flight: int
-    gateway_seen: bool
-    connections: int = 0  # since the start; one is how it should be
 
 
 class Publisher:
@@ -116,15 +103,13 @@ class Publisher:
         self._reconnect_at_s: float | None = 0.0
         self._synced, self._subscribed, self._sync_until_s = False, False, 0.0
         self._agreed = False  # a receipt was heard since the start: this store is not an older one
-        self._connected: Connected | None = None
-        self._problem = self._refusal = ""
-        self._gateway_seen = False
+        self._health = LinkHealth(monotonic)
         self._log_id = 0
         self._gives_way = self._resting = False
         self._challenges: set[tuple[int, bytes]] = set()  # of the newest second that had one
         self._stop_at_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-        self.turns = self._connections = 0
+        self.turns = 0
 
     def start(self) -> None:
         self._thread.start()
@@ -148,11 +133,7 @@ class Publisher:
         return self._thread.is_alive()
 
     def state(self) -> LinkState:
-        connected = self._connected
-        protocol = {5: "MQTT 5", 4: "MQTT 3.1.1"}.get(connected.protocol, "?") if connected else ""
-        problem = " ".join(filter(None, (self._problem, self._refusal)))
-        flying, seen = self._window.flying, self._gateway_seen
-        return LinkState(connected is not None, protocol, problem, flying, seen, self._connections)
+        return self._health.state(self._window.flying)
 
     def _run(self) -> None:
         finished = False
@@ -166,7 +147,7 @@ class Publisher:
                 self._handle(event)
                 self._act()
             except TryAgain as problem:  # the journal or the link did not answer: the next turn tries again
-                self._problem = problem.sentence
+                self._health.trouble_is(problem.sentence)
             except Exception:  # noqa: BLE001 a bug here must not end publishing in silence
                 _log.exception("unexpected error", thread="publisher")
             self.turns += 1
@@ -174,7 +155,7 @@ class Publisher:
         self._announce(online=False)  # the last will is for those who could not say goodbye
 
     def _is_done(self, stop_at_s: float) -> bool:
-        if self._connected is None or self._monotonic() >= stop_at_s:
+        if self._health.connected is None or self._monotonic() >= stop_at_s:
             return True
         return self._synced and self._window.idle
 
@@ -189,7 +170,7 @@ class Publisher:
         waits = [_IDLE_S]
         if self._reconnect_at_s is not None:
             waits.append(self._reconnect_at_s - now_s)
-        if self._connected:
+        if self._health.connected:
             waits.append(self._window.next_look_s(now_s) if self._synced else self._sync_until_s - now_s)
         return max(0.01, min(waits))
 
@@ -197,8 +178,7 @@ class Publisher:
         now_s = self._monotonic()
         match event:
             case Connected():
-                self._connected, self._problem = event, ""
-                self._connections += 1
+                self._health.up(event)
                 self._synced, self._subscribed, self._sync_until_s = False, False, now_s + _SUBACK_S
                 self._backoff.up(round(now_s * 1e9))
                 self._link.subscribe([self._topics[leaf] for leaf in ("receipt", "challenge", "beacon")])
@@ -206,12 +186,14 @@ class Publisher:
             case Subscribed():
                 self._subscribed, self._sync_until_s = True, now_s + SYNC_GRACE_S
                 if event.refused:
-                    self._problem = (
-                        f"The broker does not let this device read {', '.join(event.refused)}: check its ACL."
-                    )
-                    self._on_news(self._problem)
+                    topics = ", ".join(event.refused)
+                    said = f"The broker does not let this device read {topics}: check its ACL."
+                    self._health.trouble_is(said, BROKER_REFUSES)
+                    self._on_news(said)
                 self._announce(online=True)
-            case Refused(sentence) | Disconnected(sentence):
+            case Refused(sentence, code):
+                self._lost(sentence, now_s, let_in=code < 1)
+            case Disconnected(sentence):
                 self._lost(sentence, now_s)
             case Delivered(mid, code, failed, no_subscribers):
                 self._delivered(mid, code, failed, no_subscribers, now_s)
@@ -220,13 +202,13 @@ class Publisher:
             case _Resume():
                 self._gives_way = self._resting = False
                 self._window.start(0, now_s)
-                if self._connected is None:
+                if self._health.connected is None:
                     self._reconnect_at_s = now_s
 
-    def _lost(self, sentence: str, now_s: float) -> None:
-        if self._connected or sentence != self._problem:
+    def _lost(self, sentence: str, now_s: float, let_in: bool = True) -> None:
+        if self._health.down(sentence, let_in):
             _log.warning("not connected", problem=sentence)
-        self._connected, self._synced, self._problem = None, False, sentence
+        self._synced = False
         self._window.start(self._window.head, now_s)
         self._backoff.down(round(now_s * 1e9))
         self._reconnect_at_s = None if self._resting else now_s + _jittered_s(self._backoff)
@@ -236,16 +218,13 @@ class Publisher:
             return  # not a proof: nobody needs to listen to the status
         if not failed and not no_subscribers:
             self._window.delivered(mid)
+            self._health.delivered()
             if self._gives_way:  # it was all there is to say: the broker is the other board's now
                 self._resting = True
                 self._link.close(timeout_s=0)
             return
-        if failed and not self._refusal:  # it stays: some brokers hang up after it
-            self._refusal = f"The broker refused a proof (0x{code:02x}): check its ACL; proofs are kept."
-            _log.warning("proof not taken", problem=self._refusal)
-        elif no_subscribers and self._problem != NO_GATEWAY:
-            self._gateway_seen, self._problem = False, NO_GATEWAY
-            _log.warning("proof not taken", problem=NO_GATEWAY)
+        if news := self._health.broker_refuses(code) if failed else self._health.nobody_listens():
+            _log.warning("proof not taken", problem=news)
         self._window.refused(mid)
         if not self._window.paused(now_s):
             self._window.pause(now_s + _jittered_s(self._gateway_backoff))
@@ -258,9 +237,12 @@ class Publisher:
             )
             if message.topic == self._topics["receipt"]:
                 self._receipt(receipt.open_receipt(data, self._gateway_keys, self._device), data)
+                if not message.retain:
+                    self._health.gateway_heard()
             elif message.topic == self._topics["beacon"]:
                 self._keeper.hear_beacon(beacon.open_beacon(data, self._gateway_keys, self._network), data)
                 if not message.retain:
+                    self._health.gateway_heard()
                     self._window.gateway_lives(self._monotonic())
                     if self._subscribed and not self._synced:
                         self._sync_until_s = min(self._sync_until_s, self._monotonic() + SYNC_GRACE_S)
@@ -286,16 +268,17 @@ class Publisher:
             lambda journal: accept(journal, received, data, self._sealer, offered=offered)
         )
         now_s = self._monotonic()
-        self._gateway_seen, self._synced, self._problem, self._refusal = True, True, "", ""
-        self._agreed = True
+        self._synced = self._agreed = True
         self._gateway_backoff = Backoff()
         if outcome.new_log_because:
             self._gives_way = outcome.new_log_because == SUPERSEDED
             self._window.start(0, now_s)
             self._on_news(SENTENCES[outcome.new_log_because])
+        progress = outcome.head > self._window.head
         self._window.receipted(
             outcome.head, received.missing if received.head_seq == outcome.head else (), now_s
         )
+        self._health.receipted(progress, all_done=self._window.sent == outcome.head)
         for verdict in outcome.verdicts:
             if not verdict.code.startswith("quality_"):
                 _log.warning("the gateway says", seq=verdict.seq, code=verdict.code, detail=verdict.detail)
@@ -316,13 +299,13 @@ class Publisher:
         if self._reconnect_at_s is not None and now_s >= self._reconnect_at_s and self._stop_at_s is None:
             self._reconnect_at_s = None
             self._link.connect()
-        if self._connected and not self._synced and now_s >= self._sync_until_s:
+        if self._health.connected and not self._synced and now_s >= self._sync_until_s:
             if self._subscribed:
                 self._synced = self._agreed or not self._ask(now_s)
             else:  # a broker that does not answer SUBSCRIBE: begin again, its end is an event
                 self._sync_until_s = now_s + _SUBACK_S
                 self._link.close(timeout_s=0)
-        if self._connected and self._synced:
+        if self._health.connected and self._synced:
             self._send(now_s)
 
     def _ask(self, now_s: float) -> bool:
@@ -332,7 +315,7 @@ class Publisher:
             return False
         self._link.publish(self._topics["proof"], known.message)
         self._sync_until_s = now_s + _jittered_s(self._gateway_backoff)
-        self._problem = UNANSWERED
+        self._health.trouble_is(UNANSWERED, NO_GATEWAY)
         return True
 
     def _send(self, now_s: float) -> None:

@@ -70,6 +70,7 @@ class InstrumentState:
     latest: tuple[Measured, ...]
     ended: bool
     reopened: int = 0
+    is_open: bool = True
 
 
 class Sampler:
@@ -105,7 +106,7 @@ class Sampler:
             sleep=clock.wait,
             reraise=True,
         )
-        self._state = InstrumentState(settings.name, "", "", 0, 0, "not opened yet", (), False)
+        self._state = InstrumentState(settings.name, "", "", 0, 0, "not opened yet", (), False, is_open=False)
         self._thread = threading.Thread(target=self._run, name=f"sampler-{settings.name}", daemon=True)
         self.turns = 0
 
@@ -138,7 +139,8 @@ class Sampler:
         identity = self._instrument.open()
         self._calibrator.require(self.name, identity)
         self._is_open = True
-        self._state = replace(self._state, model=identity.model, serial=identity.serial, problem="")
+        model, serial = identity.model, identity.serial
+        self._state = replace(self._state, model=model, serial=serial, problem="", is_open=True)
         self._on_identity(self.name, identity)
 
     def _run(self) -> None:
@@ -293,6 +295,7 @@ class Sampler:
             wait_s = 0.0 if self._gave else self._backoff.next_delay_s(random.random())  # noqa: S311 jitter
             self._reopen_at_ns = self._clock.boottime_ns() + round(wait_s * 1e9)
         self._is_open = self._gave = False
+        self._state = replace(self._state, is_open=False)
         self._instrument.close()
 
     def _problem(self, sentence: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from agent.buses import Buses, HardwareBuses
 from agent.clock import Clock, SystemClock
 from agent.errors import AgentError
-from agent.node import build_instrument
+from agent.instruments import build_instrument
 from agent.settings import InstrumentSettings
 from drivers.contract import Identity, Sample
 from drivers.errors import DriverError, NeedsHuman

@@ -119,6 +119,21 @@ QUALITY_REASONS = {
 }
 
 
+# §4.12: 4.8 to 4.11 say these of a proof that keeps its place; every other code but accepted, duplicate and
+# held refuses one.
+ANNOTATIONS = frozenset(QUALITY_REASONS.values()) | {
+    Reason.STALE_BEACON,
+    Reason.UNKNOWN_BEACON,
+    Reason.CLOCK_AHEAD,
+    Reason.CLOCK_BEHIND,
+    Reason.INSTRUMENT_CHANGED,
+    Reason.KEY_CLASS_CHANGED,
+    Reason.BAD_PAYLOAD,
+    Reason.UNKNOWN_UNIT,
+    Reason.EVIDENCE_MISMATCH,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What was decided, and a detail for a person (never secret)."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from agent.buses import Buses, PaperBuses
 from agent.clock import Clock
 from agent.errors import FixConfig, HardStop, TryAgain
-from agent.node import build_instrument
+from agent.instruments import build_instrument
 from agent.settings import InstrumentSettings, Settings
 from drivers.contract import Identity
 from drivers.errors import DriverError, NeedsHuman

@@ -18,11 +18,11 @@ from typing import Any
 
 from agent.broker import Broker
 from agent.clock import Clock
+from agent.conditions import HEALTHY_S
 from agent.errors import TryAgain
 from agent.membership import Joined
 from agent.mqtt import Link
 from agent.mqtt_events import Connected, Delivered, Disconnected, Event, Message, Refused, Subscribed
-from agent.status import HEALTHY_S
 from proof import beacon, receipt, wire
 from proof.keys import Signer, multibase_part
 from proof.reasons import Refused as NotSigned

@@ -25,12 +25,12 @@ from typing import Any
 from agent import membership as memberships
 from agent.cli import check
 from agent.clock import Clock
+from agent.conditions import HEALTHY_S
 from agent.control import ask_status
 from agent.errors import AgentError, TryAgain
 from agent.journal import unpacked
 from agent.keystore import Board, open_key, open_next_key
 from agent.settings import Settings, load
-from agent.status import HEALTHY_S
 from agent.store import is_sound
 from proof.keys import Signer, signature_fits
 from provisioning.checks import FAIL, PASS, SKIPPED, WARN, Finding, failed

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from agent import __version__
 from agent.errors import FixConfig
+from agent.instruments import hardware_model
 from agent.keystore import Board, create_key, key_exists, open_key
-from agent.node import hardware_model
 from agent.settings import Settings
 from proof.descriptor import Descriptor
 from proof.keys import Signer

@@ -117,6 +117,10 @@ def why(settings: Settings) -> str:
     return " ".join(report(settings)["why"])
 
 
+def codes(settings: Settings) -> set[str]:
+    return {condition["code"] for condition in report(settings)["conditions"]}
+
+
 NOWHERE = "mqtt://127.0.0.1:1"
 
 
@@ -141,14 +145,19 @@ def test_systemd_hears_ready_the_watchdog_and_stopping(member, run, systemd, mon
     assert told[-1] == b"STOPPING=1"
 
 
+CLOCK = "" if SystemClock().wall().source else ", clock unsure"  # this machine's may be
+AT_FIRST = (
+    f"STATUS=offline{CLOCK}, no receipt yet: 1 instrument, newest receipted reading none yet, ".encode()
+)
+
+
 def test_systemd_is_told_how_it_is_at_once_and_with_the_watchdog(member, run, systemd, monkeypatch, until):
     monkeypatch.setenv("WATCHDOG_USEC", "500000")
     served = run(settings_of(member[0], NOWHERE))
     assert systemd.recv(200) == b"READY=1"
-    assert systemd.recv(200) == b"STATUS=1 instrument, no receipt yet, 0 waiting, offline"
+    assert systemd.recv(200) == AT_FIRST + b"0 waiting"
     served.node.prove_now()
-    expected = b"STATUS=1 instrument, no receipt yet, 1 waiting, offline"
-    until(lambda: systemd.recv(200) == expected, what="the line after a proof")
+    until(lambda: systemd.recv(200) == AT_FIRST + b"1 waiting", what="the line after a proof")
 
 
 def signal_of(sock: socket.socket) -> bytes:
@@ -229,6 +238,7 @@ def test_status_tells_offline_from_well(member, run, until):
     assert "Offline: The broker 127.0.0.1:1 cannot be reached: nothing listens there." in why(settings)
     made = report(settings)
     assert made["healthy"] is False
+    assert made["state"] == "offline"
     assert made["instruments"][0]["problem"] == ""
     assert set(made["instruments"][0]["latest"]) == {"temperature", "pressure", "humidity"}
 
@@ -250,6 +260,9 @@ def test_status_tells_a_sensor_that_is_gone(member, run, until):
     world.power = False
     until(lambda: "Instrument bme280-76: " in why(settings), what="the sentence")
     assert report(settings)["instruments"][0]["missed"] > 0
+    assert "instrument_gone" in codes(settings)
+    world.power = True
+    until(lambda: "instrument_gone" not in codes(settings), 30, "its return")
 
 
 @pytest.mark.mosquitto
@@ -260,18 +273,33 @@ def test_status_is_healthy_with_a_gateway_and_says_when_none_listens(member, run
     served = run(settings)
     until(lambda: there.receipts > 0, what="receipts")
     until(lambda: report(settings)["healthy"], what="health")
-    assert served.node.status_line().startswith("1 instrument, last receipt ")
+    assert "1 instrument, newest receipted reading " in served.node.status_line()
     assert report(settings)["recovery"]["reconnected"] == 0
-    until(lambda: not why(settings).replace(unsynchronised(), "").strip(), what="nothing to explain")
+    until(lambda: codes(settings) <= {"clock_unsure"}, what="nothing to explain")
+    assert report(settings)["state"] in ("healthy", "clock_unsure")
     assert report(settings)["link"] == {"connected": True, "protocol": "MQTT 5", "problem": ""}
     there.disconnect()
     until(lambda: "No gateway listens at the broker" in why(settings), what="the sentence")
     assert report(settings)["healthy"]  # the last receipted reading is still young
+    assert report(settings)["state"] == "no_gateway"
 
 
-def unsynchronised() -> str:
-    """This machine's clock may be; that has its own sentence."""
-    return "The clock is not synchronised: times are dated by the gateway later."
+def test_status_answers_and_says_so_where_the_journal_does_not(member, run, until, monkeypatch):
+    settings = settings_of(member[0], NOWHERE)
+    served = run(settings)
+    until(lambda: settings.control_socket.exists(), what="the socket")
+    until(lambda: report(settings)["readings"]["captured"] > 1, what="samples")
+    monkeypatch.setattr("agent.node._STATUS_S", 0.2)
+    held = threading.Event()
+    waiting = threading.Thread(target=lambda: served.node.keeper.call(lambda _journal: held.wait(20)))
+    waiting.start()
+    made = served.node.status()
+    held.set()
+    waiting.join(20)
+    assert made["state"] == "disk_failing"
+    assert "did not answer within" in str(made["why"])
+    assert made["readings"]["captured"] > 1, "what it said last"
+    assert "disk_failing" not in codes(settings)
 
 
 # Challenge

@@ -17,10 +17,12 @@ from paho.mqtt.enums import MQTTProtocolVersion
 
 from agent import mqtt, retention
 from agent.broker import parse_broker_url
+from agent.conditions import UNRECEIPTED_S
 from agent.keeper import Keeper
+from agent.linkstate import BROKER_REFUSES, UNANSWERED
 from agent.membership import Joined
 from agent.mqtt import Link
-from agent.publisher import OUTDATED_KEY, SYNC_GRACE_S, UNANSWERED, Publisher
+from agent.publisher import OUTDATED_KEY, SYNC_GRACE_S, Publisher
 from agent.settings import JournalSettings, MqttSettings
 from agent.succession import SENTENCES
 from agent.window import ANSWER_S, RESEND_S
@@ -348,6 +350,14 @@ def test_without_a_receipt_all_goes_again_after_a_while(mosquitto, rig, gateway,
     here.advance(RESEND_S)
     until(lambda: len(there.proofs) == 6, what="all once more")
     assert there.seqs() == [1, 2, 3, 1, 2, 3]
+    here.advance(UNRECEIPTED_S)
+    assert here.publisher.state().unreceipted_s >= UNRECEIPTED_S
+    assert here.publisher.state().heard_s is None, "nobody has said a word"
+    there.answering = True
+    there.answer()
+    until(lambda: here.receipted() == 3, what="the receipt")
+    until(lambda: here.publisher.state().unreceipted_s is None, what="the end of that")
+    assert here.publisher.state().heard_s is not None
 
 
 @pytest.mark.mosquitto
@@ -500,6 +510,7 @@ def test_a_broker_that_lets_it_write_nothing_is_said_and_nothing_is_lost(
     here.advance(SYNC_GRACE_S)
     until(lambda: "The broker refused a proof (0x87)" in here.problem, what="the sentence")
     until(lambda: here.publisher.state().in_flight == 0, what="the pause")
+    assert here.publisher.state().trouble == BROKER_REFUSES
     assert here.receipted() == 0
     config.write_text(open_config)
     mosquitto.restart()

@@ -88,11 +88,33 @@ def test_a_refusal_stands_until_a_later_proof_is_receipted(journal, clock):
     seal(journal, clock, 1)
     seal(journal, clock, 1)
     papers.store_verdicts(journal, 1, [ProofVerdict(1, "quality_late"), ProofVerdict(2, "revoked")])
-    assert counts(journal).refused == "revoked"
+    assert papers.stored(journal).refused == ProofVerdict(2, "revoked")
     journal.mark_receipted(1, 1, START_S)
-    assert counts(journal).refused == "revoked"
+    assert papers.stored(journal).refused == ProofVerdict(2, "revoked")
     journal.mark_receipted(1, 2, START_S)
-    assert counts(journal).refused == ""
+    assert papers.stored(journal).refused is None
+
+
+def test_that_nothing_is_taken_at_all_comes_before_the_first_proof_that_is_not(journal, clock):
+    for _ in range(3):
+        seal(journal, clock, 1)
+    papers.store_verdicts(journal, 1, [ProofVerdict(1, "broken_chain"), ProofVerdict(3, "suspended")])
+    assert papers.stored(journal).refused == ProofVerdict(3, "suspended")
+    journal.execute("DELETE FROM verdicts WHERE seq = 3")
+    assert papers.stored(journal).refused == ProofVerdict(1, "broken_chain")
+
+
+def test_only_what_has_no_receipt_makes_a_full_journal_dangerous(journal, clock):
+    for _ in range(8):
+        seal(journal, clock, 1)
+    assert papers.stored(journal).unreceipted_share == 1.0
+    journal.mark_receipted(1, 6, START_S)
+    assert papers.stored(journal).unreceipted_share == 0.25
+    journal.mark_receipted(1, 8, START_S)
+    assert papers.stored(journal).unreceipted_share == 0.0
+    journal.execute("UPDATE proofs SET data = NULL")
+    seal(journal, clock, 1)
+    assert papers.stored(journal).unreceipted_share == 1.0, "what was evicted can be given up no more"
 
 
 def test_to_be_asked_how_it_is_reads_a_small_part_of_a_full_store(journal):
