@@ -29,7 +29,7 @@ from tests.terminal import Terminal
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(240)]  # the search alone listens for 12 s
 TWO_MINUTES_S = 120
 PAGE = Path(__file__).parents[2] / "docs" / "setup.md"
-_BLOCK = re.compile(r"(<!-- captured -->\n```\n)(.*?)(```\n)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- captured -->\n```console\n)(.*?)(```\n)", re.DOTALL)
 
 
 class Field:

@@ -23,7 +23,7 @@ GUIDE = (ROOT / "docs" / "adding-a-driver.md").read_text()
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{language}(?: [^\n]*)?\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize(
