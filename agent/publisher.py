@@ -40,6 +40,7 @@ from proof.reasons import Reason
 from proof.reasons import Refused as NotAccepted
 
 SYNC_GRACE_S = 2.0
+NO_PUBACK = "The broker does not say that it has a proof (no PUBACK): connecting again."
 OUTDATED_KEY = (
     "The network holds a later key of this device in force: this one was put back by an older backup or "
     "card, and nothing it signs is taken. Restore the newest backup in a new state_dir; without one, ask the "
@@ -305,7 +306,11 @@ class Publisher:
             else:  # a broker that does not answer SUBSCRIBE: begin again, its end is an event
                 self._sync_until_s = now_s + _SUBACK_S
                 self._link.close(timeout_s=0)
-        if self._health.connected and self._synced:
+        if self._health.connected and self._window.stuck(now_s):  # only another connection sends it again
+            _log.warning("no PUBACK", problem=NO_PUBACK)
+            self._window.start(self._window.head, now_s)
+            self._link.close(timeout_s=0)
+        elif self._health.connected and self._synced:
             self._send(now_s)
 
     def _ask(self, now_s: float) -> bool:

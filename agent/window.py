@@ -8,6 +8,7 @@
   head goes again; the while doubles each time and starts over with the next progress. A beacon shortens it,
   once (§6.1): a gateway that lives has answered soon what reached it.
 - After a refused message, or one that found no gateway, nothing is sent before the pause is over.
+- What has no PUBACK for `PUBACK_S` never gets one on this connection: it is `stuck`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 
 RESEND_S, LONGEST_RESEND_S = 10.0, 600.0
 ANSWER_S = 5.0  # a gateway that is there has answered after this
+PUBACK_S = 60.0
 
 
 @dataclass(slots=True)
@@ -27,7 +29,7 @@ class SendWindow:
     unreceipted: int = 64
     head: int = 0
     sent: int = 0
-    _flights: dict[int, int] = field(default_factory=dict)  # mid -> seq
+    _flights: dict[int, tuple[int, float]] = field(default_factory=dict)  # mid -> (seq, since)
     _wanted: list[int] = field(default_factory=list)
     _resend_s: float = RESEND_S
     _wait_s: float = RESEND_S  # for the next progress; at most `_resend_s`
@@ -62,7 +64,7 @@ class SendWindow:
 
     def handed_over(self, mid: int, seq: int, now_s: float, *, asked: bool = False) -> None:
         """`asked`: out of turn, because the gateway misses it; what lies before it may not have been sent."""
-        self._flights[mid] = seq
+        self._flights[mid] = (seq, now_s)
         if not asked:
             if self.sent == self.head:
                 self._wait_anew(now_s)
@@ -72,13 +74,17 @@ class SendWindow:
         """Whether `mid` is a proof without a PUBACK."""
         return mid in self._flights
 
+    def stuck(self, now_s: float) -> bool:
+        """Whether the broker has answered to something for so long with nothing."""
+        return any(now_s - since_s >= PUBACK_S for _, since_s in self._flights.values())
+
     def delivered(self, mid: int) -> None:
         self._flights.pop(mid, None)
         self._taken = True
 
     def refused(self, mid: int) -> None:
         """It goes again, and so does what was sent after it."""
-        self.sent = max(self.head, min(self.sent, self._flights.pop(mid) - 1))
+        self.sent = max(self.head, min(self.sent, self._flights.pop(mid)[0] - 1))
         self._taken = False
 
     def paused(self, now_s: float) -> bool:
@@ -101,7 +107,7 @@ class SendWindow:
         self.sent = max(self.sent, self.head)
         self._wanted = [seq for seq in self._wanted if seq > self.head]
         self._pause_until_s = 0.0
-        flying = set(self._flights.values())
+        flying = {seq for seq, _ in self._flights.values()}
         room = self.unreceipted
         for first, last in missing:
             for seq in range(max(first, self.head + 1), min(last, first + room) + 1):

@@ -82,11 +82,12 @@ class SmallDisk:
     """A tmpfs at `path`, until `close`."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self._ballast = path, path / "ballast"
+        self.path, self._ballast, self._wanted_empty = path, path / "ballast", False
         self._mount(0, _SIZE)
 
     def fill(self, leave: int) -> None:
         """Nothing fits any more but `leave` bytes."""
+        self._wanted_empty = False
         with suppress(OSError), self._ballast.open("ab", buffering=0) as file:  # it may be read-only, too
             with suppress(OSError):  # full
                 while True:
@@ -94,12 +95,16 @@ class SmallDisk:
             file.truncate(max(0, file.tell() - leave))
 
     def empty(self) -> None:
+        """At once, or when it is no longer read-only."""
+        self._wanted_empty = True
         with suppress(OSError):
             self._ballast.unlink(missing_ok=True)
 
     def read_only(self, wanted: bool) -> None:
         """Only while nobody writes there."""
         self._mount(_MS_REMOUNT | (_MS_RDONLY if wanted else 0), _SIZE)
+        if self._wanted_empty and not wanted:
+            self.empty()
 
     def close(self) -> None:
         _check(_LIBC.umount2(bytes(self.path), _MNT_DETACH))

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import mmap
 import os
@@ -50,12 +51,14 @@ class Opened(NamedTuple):
 
 class Shared:
     """Numbers in memory that outlives processes: how far the wall clock was set and whether it claims a
-    source, which the harness says; how far boot time came, which the agent says."""
+    source, which the harness says; how far boot time came, which the agent says: in one store, because
+    SIGKILL may come between two."""
 
-    _CLOCK, _LIVED = struct.Struct("=qq"), struct.Struct("=q")
+    _CLOCK = struct.Struct("=qq")
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, mmap.PAGESIZE)
+        self._lived = ctypes.c_int64.from_buffer(self._memory, self._CLOCK.size)
         self.set_clock(0, synced=True)
 
     def set_clock(self, offset_s: int, synced: bool) -> None:
@@ -67,14 +70,14 @@ class Shared:
         return offset_ns, bool(synced)
 
     def live_until(self, boottime_ns: int) -> None:
-        self._LIVED.pack_into(self._memory, self._CLOCK.size, max(boottime_ns, self.lived_ns()))
+        self._lived.value = max(boottime_ns, self._lived.value)
 
     def lived_ns(self) -> int:
         """No sample of this boot is younger."""
-        return int(self._LIVED.unpack_from(self._memory, self._CLOCK.size)[0])
+        return self._lived.value
 
     def reboot(self) -> None:
-        self._LIVED.pack_into(self._memory, self._CLOCK.size, 0)
+        self._lived.value = 0
 
 
 @dataclass

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from agent.window import ANSWER_S, LONGEST_RESEND_S, RESEND_S, SendWindow
+from agent.window import ANSWER_S, LONGEST_RESEND_S, PUBACK_S, RESEND_S, SendWindow
 
 
 def window(in_flight=4, unreceipted=10, head=0):
@@ -345,3 +345,15 @@ class Deliveries(RuleBasedStateMachine):
 
 TestDeliveries = Deliveries.TestCase
 TestDeliveries.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_what_has_no_puback_for_a_minute_is_stuck_until_the_next_connection():
+    one = window()
+    one.handed_over(7, 1, 0.0)
+    assert not one.stuck(PUBACK_S - 1)
+    assert one.stuck(PUBACK_S)
+    one.start(0, PUBACK_S)
+    assert not one.stuck(PUBACK_S)
+    one.handed_over(8, 1, PUBACK_S)
+    one.delivered(8)
+    assert not one.stuck(9 * PUBACK_S)
