@@ -1,5 +1,11 @@
 """The journal's tables. `agent.journal` says what they mean. A large blob is the last column of its table:
-what stands behind it costs its overflow pages to read."""
+what stands behind it costs its overflow pages to read.
+
+A file keeps the words its tables were made with; one with other words is damaged. So what stands here is
+never changed, only added to."""
+
+import sqlite3
+from contextlib import closing
 
 # What a commit costs the disk are the 4 KiB blocks that its pages touch: small pages touch fewer.
 PAGE_BYTES = 512
@@ -47,3 +53,16 @@ CREATE TABLE verdicts (
     log_id INTEGER NOT NULL, seq INTEGER NOT NULL, code TEXT NOT NULL, detail TEXT NOT NULL,
     PRIMARY KEY (log_id, seq, code)) WITHOUT ROWID;
 """
+
+
+def words(db: sqlite3.Connection) -> dict[str, str]:
+    """With what each table and index was made; spaces and line ends do not count."""
+    rows = db.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    return {str(name): " ".join(str(sql).split()) for name, sql in rows}
+
+
+def words_of(version: int) -> dict[str, str]:
+    """Those of a journal of `version`."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(SCHEMA + "".join(ADDED[number] for number in range(2, version + 1)))
+        return words(db)

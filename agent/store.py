@@ -1,7 +1,8 @@
 """Opening the journal, whatever state it is in.
 
 - It is examined read-only first: one that is another device's, a newer agent's, or out of reach is a hard
-  stop and stays as it is, to the byte.
+  stop and stays as it is, to the byte. One whose tables were made with other words than ours is corrupt:
+  SQLite cannot tell a flipped bit there from another table.
 - A corrupt one is renamed beside itself (`journal.db.corrupt-1` …, with its WAL) and kept. A new one takes
   over what can still be read (`agent.salvage`) and starts with a log that names the old log and its head. The
   newest three are kept: a failing card must not fill itself with them.
@@ -28,11 +29,12 @@ import structlog
 from agent.errors import FixStore, TryAgain
 from agent.journal import Journal
 from agent.salvage import read_only, salvage
-from agent.schema import SCHEMA_VERSION
+from agent.schema import SCHEMA_VERSION, words, words_of
 from proof.claims import LOG_BYTES
 
 _BESIDE = ("-wal", "-shm")
 QUARANTINED_KEPT = 3
+_FLIPPED = 8  # characters of a device's name
 # SQLite's own words for a damaged file; anything else (locked, read-only, full) is not damage.
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _log = structlog.get_logger()
@@ -93,25 +95,36 @@ def is_sound(path: Path, device: str, connect: Callable[[Path], sqlite3.Connecti
         return True
     try:
         with closing(connect(path)) as db:
-            if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-                raise sqlite3.DatabaseError(found)
+            if (problem := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise sqlite3.DatabaseError(problem)
             if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 return True  # a crash before the tables were made
+            found = words(db)
+            if found.get("meta") != words_of(1)["meta"]:
+                return False
             owner = db.execute("SELECT device, version FROM meta").fetchone()
     except sqlite3.Error as error:
         if not is_damage(error):
             raise
         return False
-    if owner is None:
+    if owner is None or tuple(map(type, owner)) != (str, int):
         return False
-    if owner[0] != device:
+    its_device, version = owner
+    if its_device != device:
+        if _hardly_differ(its_device, device):
+            return False
         raise FixStore(
-            f"The journal {path} belongs to device {owner[0]}, the key is that of {device}: "
+            f"The journal {path} belongs to device {its_device}, the key is that of {device}: "
             "use the key it was made with, or another state_dir."
         )
-    if owner[1] > SCHEMA_VERSION:
+    if version > SCHEMA_VERSION and found != words_of(SCHEMA_VERSION):
         raise FixStore(f"The journal {path} was written by a newer agent: upgrade this one.")
-    return True
+    return version <= SCHEMA_VERSION and found == words_of(version)
+
+
+def _hardly_differ(one: str, other: str) -> bool:
+    """Two devices have names of which hardly a character is the same; one with flipped bits has not."""
+    return len(one) == len(other) and sum(a != b for a, b in zip(one, other, strict=True)) <= _FLIPPED
 
 
 def is_damage(error: sqlite3.Error) -> bool:

@@ -13,6 +13,7 @@ from agent.keystore import create_key
 from agent.membership import Joined
 from agent.receipts import accept
 from agent.rotation import KeptKeys, Turned
+from agent.schema import SCHEMA_VERSION, words, words_of
 from agent.sealer import Sealer
 from agent.settings import ProofSettings
 from agent.store import open_journal
@@ -290,9 +291,13 @@ def test_an_export_that_begins_behind_the_rotation_brings_the_way_to_its_key(dev
 def test_a_journal_of_the_first_version_is_brought_up_to_this_one(tmp_path, device):
     device.seal()
     device.journal.execute("DROP TABLE rotations")
+    device.journal.execute("DROP INDEX unreceipted")
+    device.journal.execute(words_of(1)["unreceipted"])
     device.journal.execute("UPDATE meta SET version = 1")
     device.restart()
+    assert words(device.journal._db) == words_of(SCHEMA_VERSION)
     assert device.rotate().seq == 2
+    assert not list(device.folder.glob("*.corrupt-*"))
 
 
 def test_the_newest_descriptor_is_found_where_a_proof_keeps_it(device):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import sqlite3
 from contextlib import closing
@@ -15,7 +16,7 @@ from agent import store
 from agent.errors import FixStore, TryAgain
 from agent.papers import counts
 from agent.retention import evict_unreceipted
-from agent.schema import PAGE_BYTES
+from agent.schema import PAGE_BYTES, words_of
 from agent.store import is_damage, open_journal
 from proof import cbor, sealing
 from proof.claims import Predecessor
@@ -273,6 +274,7 @@ def test_a_newer_agents_journal_is_a_hard_stop(tmp_path):
     fill(tmp_path)
     with sqlite3.connect(tmp_path / "journal.db") as db:
         db.execute("UPDATE meta SET version = 99")
+        db.execute("CREATE TABLE of_later (a)")
     db.close()
     before = contents(tmp_path)
     with pytest.raises(FixStore, match="newer agent: upgrade"):
@@ -344,6 +346,53 @@ def test_a_journal_another_process_keeps_locked_is_a_hard_stop_not_damage(tmp_pa
         reopen(tmp_path)
     other.close()
     assert not list(tmp_path.glob("*.corrupt*"))
+
+
+@pytest.mark.parametrize(
+    ("word", "flipped"),
+    [
+        (b"prev_head BLOB, reason TEXT", b"prev_head BLOB, rea3on TEXT"),
+        (b"CREATE TABLE beacons", b"CREATE TABLE beacoos"),
+        (b"device TEXT NOT NULL", b"dewice TEXT NOT NULL"),
+        (b"seq INTEGER NOT NULL, hash", b"seq INTEGGR NOT NULL, hash"),
+        (DEVICE_ID[-8:].encode(), DEVICE_ID[-8:].encode().swapcase()),
+    ],
+)
+def test_a_flipped_bit_in_the_words_of_the_tables_is_damage(word, flipped, tmp_path):
+    """SQLite takes what it reads there for what was meant: `no such column` at best."""
+    log, _ = fill(tmp_path)
+    path = tmp_path / "journal.db"
+    data = path.read_bytes()
+    assert word in data
+    path.write_bytes(data.replace(word, flipped))
+    opened = reopen(tmp_path)
+    assert opened.quarantined is not None
+    opened.journal.begin()
+    opened.journal.append(captured(FakeClock()))
+    opened.journal.commit()
+    newest = opened.journal.open_log()
+    assert newest is not None
+    assert newest.log != log
+    opened.journal.close()
+    assert reopen(tmp_path).quarantined is None
+
+
+def test_a_flipped_version_is_damage_and_no_newer_agent(tmp_path):
+    fill(tmp_path)
+    with sqlite3.connect(tmp_path / "journal.db") as db:
+        db.execute("UPDATE meta SET version = version + 64")
+    db.close()
+    assert reopen(tmp_path).quarantined is not None
+
+
+def test_what_tables_were_made_with_is_never_changed_only_added_to():
+    """Else every journal that was made before would be taken for a damaged one."""
+    made = {number: hashlib.sha256(repr(sorted(words_of(number).items())).encode()) for number in (1, 2, 3)}
+    assert {number: digest.hexdigest()[:16] for number, digest in made.items()} == {
+        1: "22a2670bd53188b8",
+        2: "b844517f452d93b5",
+        3: "1eb57f9954773efc",
+    }
 
 
 def test_a_mistake_in_our_own_sql_is_not_taken_for_damage():
