@@ -2,6 +2,7 @@
 
 - docs/configuration.md, `reference`: every key, from the schema of agent/settings.py. The sentence is the
   string under the key there.
+- docs/troubleshooting.md, `reasons`: every reason code, from proof/reasons.py.
 - A test fails as long as a page is not what this writes.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 
 from agent.settings import json_schema
 from benchmarks import marked
+from proof.reasons import Reason
 
 DOCS = Path(__file__).parents[1] / "docs"
 _UNIT_OF = {"lat": "degrees", "lon": "degrees", "low": "`unit`", "high": "`unit`", "jump": "`unit`"}
@@ -109,8 +111,16 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "".join(" ".join(f"| {cell}".rstrip() for cell in cells) + " |\n" for cells in lines)
 
 
+def reasons() -> str:
+    return _table(
+        ("code", "what happened", "what to do"),
+        [(f"`{reason.value}`", reason.sentence, reason.remedy) for reason in Reason],
+    )
+
+
 GENERATED: dict[tuple[str, str], Callable[[], str]] = {
     ("configuration.md", "reference"): configuration,
+    ("troubleshooting.md", "reasons"): reasons,
 }
 
 

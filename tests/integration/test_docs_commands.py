@@ -26,6 +26,10 @@ ELSEWHERE = {
     ),
     ("systemd/README.md", "sudo make install"): ("root", "tests/integration/test_install.py"),
     ("systemd/README.md", "make deb"): ("root, apt", "tests/integration/test_deb.py"),
+    ("docs/quick-start.md", "git clone"): (
+        "the network; what it installs is what this suite runs",
+        "tests/integration/test_install.py",
+    ),
     ("docs/setup.md", "sudo fieldproof-provision setup"): (
         "root, sensors",
         "tests/integration/test_setup.py",

@@ -123,7 +123,9 @@ def called():
     """(place, program, words) of each call of one of our programs, in blocks and in running text."""
     for page in docs_commands.pages():
         text = (ROOT / page).read_text().replace("\\\n", " ")
-        for line in re.findall(r"(?<![=\w])fieldproof-(?:agent|gateway|provision|sim) [^\n`|&;)>]+", text):
+        for line in re.findall(
+            r"(?<![=\w])(?<!-u )fieldproof-(?:agent|gateway|provision|sim) [^\n`|&;)>]+", text
+        ):
             program, *words = line.partition("  #")[0].split()
             yield page, program.removeprefix("fieldproof-"), words
 

@@ -1,0 +1,54 @@
+"""docs/troubleshooting.md and docs/doctor.md: every state and check there is, and no other."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from agent import linkstate
+from tests.docs_commands import ROOT
+
+PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
+DOCTOR = (ROOT / "docs" / "doctor.md").read_text()
+SOURCE = (ROOT / "agent" / "conditions.py").read_text()
+
+
+def first_cells(page, heading):
+    text = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][1:]
+
+
+def codes():
+    """The first argument of every `Condition(…)`: a code, or the name of one in `linkstate`."""
+    for node in ast.walk(ast.parse(SOURCE)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Condition":
+            first = node.args[0]
+            if isinstance(first, ast.Constant):
+                yield first.value
+            else:
+                assert isinstance(first, ast.Name), ast.unparse(first)
+                yield getattr(linkstate, first.id)
+
+
+def test_every_state_of_a_node_is_explained_and_no_other():
+    found = set(codes())
+    assert len(found) > 12
+    assert {cell.strip("`") for cell in first_cells(PAGE, "States")} == found
+
+
+def test_every_check_of_the_doctor_is_explained():
+    shown = re.sub(r"\bbroker name, port, TLS\b", "broker name, broker port, broker TLS", DOCTOR)
+    named = {name.strip() for cell in first_cells(shown, "What the lines say") for name in cell.split(",")}
+    checks = {check for check in checks_by_name() if not check.startswith("bus ")}
+    assert len(checks) > 15
+    assert checks - named == set()
+    assert {"bus …", "the instrument's name"} <= named
+
+
+def checks_by_name():
+    """The names in `Check("…")`, wherever the doctor makes one."""
+    for path in (ROOT / "provisioning").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Check":
+                name = node.args[0]
+                yield from [name.value] if isinstance(name, ast.Constant) else []
