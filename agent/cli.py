@@ -1,4 +1,4 @@
-"""`fieldproof-agent`: run | check-config | discover | test-read | status | export.
+"""`fieldproof-agent`: run | check-config | discover | test-read | status | export; `cli_told`: log | explain.
 
 Every error a person can cause ends here as one sentence and an exit code: 2 when something must be changed
 first, 1 when it may work later.
@@ -20,14 +20,12 @@ from typing import Annotated, Any
 
 import typer
 
-from agent import control, membership, memory, settings
+from agent import cli_told, control, membership, memory, settings
+from agent.cli_told import DEFAULT_CONFIG, AsJson, Config
 from agent.errors import AgentError, FixConfig, FixStore, TryAgain
 from agent.settings import Settings
 
 _NO_LIMIT_S = 2**40  # a device's clock may be ahead
-DEFAULT_CONFIG = Path("/etc/fieldproof/agent.toml")
-Config = Annotated[Path, typer.Option("--config", "-c", help="The node's TOML file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -158,6 +156,9 @@ def export(
     typer.echo(
         f"{output}: {size} bytes. Verify it with: fieldproof-gateway verify {output} --gateway-key KEY"
     )
+
+
+app.add_typer(cli_told.app)
 
 
 def check(found: Settings) -> Settings:

@@ -36,10 +36,13 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class Condition:
+    """`subject` is the instrument, where it is of one."""
+
     code: str
     sentence: str
     remedy: str
     severity: Severity
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +174,13 @@ def _instruments(now: Situation) -> Iterator[Condition]:
         sentence = f"Instrument {instrument.name}: {problem}"
         if instrument.ended:
             todo = "Mend that, then restart the agent (`sudo systemctl restart fieldproof-agent`)."
-            yield Condition("instrument_stopped", sentence, todo, "error")
+            yield Condition("instrument_stopped", sentence, todo, "error", instrument.name)
         elif not instrument.is_open:
             todo = "Check its power and its wires; it is opened again by itself."
-            yield Condition("instrument_gone", sentence, todo, "error")
+            yield Condition("instrument_gone", sentence, todo, "error", instrument.name)
         else:
-            yield Condition("instrument_troubled", sentence, "It is read again by itself.", "warning")
+            todo = "It is read again by itself."
+            yield Condition("instrument_troubled", sentence, todo, "warning", instrument.name)
 
 
 def _clock(now: Situation) -> Iterator[Condition]:

@@ -1,8 +1,8 @@
 """The running agent's own socket: `control.sock` in the state folder, mode 0600.
 
-- A request is one line of at most 128 bytes: `status`, `prove` (read all instruments now and seal a proof),
-  `export <since> <until>` (seconds since 1970), `rotate`, which changes the device's key, or `resume` (§5.3:
-  this board is the one).
+- A request is one line of at most 128 bytes: `status`, `log <limit>`, `explain` or `explain <seq>`, `prove`
+  (read all instruments now and seal a proof), `export <since> <until>` (seconds since 1970), `rotate`, which
+  changes the device's key, or `resume` (§5.3: this board is the one).
 - The answer is one JSON document ({"error", "exit_code"} where it was not done), or the bytes of an evidence
   bundle, and the end of the stream. An export that could not be finished ends in a reset, never in a shorter
   bundle that looks whole.
@@ -17,6 +17,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -40,9 +41,12 @@ class ControlServer:
         prove: Callable[[], None],
         rotate: Callable[[], dict[str, object]],
         resume: Callable[[], bool] = lambda: False,
+        log: Callable[[int], list[dict[str, Any]]] = lambda _limit: [],
+        explain: Callable[[int | None], dict[str, Any]] = lambda _seq: {},
     ) -> None:
         self._path, self._make_report, self._export = path, make_report, export
         self._prove, self._rotate, self._resume = prove, rotate, resume
+        self._log, self._explain = log, explain
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         making = path.with_suffix(".new")  # as long a name; whoever sees the socket can use it
         try:
@@ -81,6 +85,12 @@ class ControlServer:
         match connection.recv(MAX_REQUEST_BYTES).decode("ascii", "replace").split():
             case ["status"]:
                 connection.sendall(json.dumps(self._make_report()).encode())
+            case ["log", limit] if limit.isdecimal():
+                connection.sendall(json.dumps({"entries": self._log(int(limit))}).encode())
+            case ["explain"]:
+                connection.sendall(json.dumps(self._explain(None)).encode())
+            case ["explain", seq] if seq.isdecimal():
+                connection.sendall(json.dumps(self._explain(int(seq))).encode())
             case ["prove"]:
                 self._prove()
                 connection.sendall(b'{"asked": true}')
@@ -93,7 +103,7 @@ class ControlServer:
             case ["rotate"]:
                 connection.sendall(json.dumps(self._rotated()).encode())
             case _:
-                known = "status, prove, export <since> <until>, rotate, resume"
+                known = "status, log <limit>, explain [<seq>], prove, export <since> <until>, rotate, resume"
                 connection.sendall(json.dumps({"problem": f"requests are: {known}"}).encode())
 
     def _rotated(self) -> dict[str, object]:
@@ -132,12 +142,23 @@ def ask_rotate(path: Path) -> dict[str, object]:
     return answer
 
 
+def ask_log(path: Path, limit: int) -> list[dict[str, Any]]:
+    """The running agent's diary; raises `TryAgain`."""
+    entries: list[dict[str, Any]] = _answer(path, f"log {limit}", "entries")["entries"]
+    return entries
+
+
+def ask_explain(path: Path, seq: int | None) -> dict[str, Any]:
+    """What the running agent says of a proof, or of all reasons lately; raises `TryAgain`."""
+    return _answer(path, "explain" if seq is None else f"explain {seq}", "verdicts")
+
+
 def ask_resume(path: Path) -> bool:
     """Whether the running agent was superseded and goes on now; raises `TryAgain`."""
     return bool(_answer(path, "resume", "resumed")["resumed"])
 
 
-def _answer(path: Path, request: str, *names: str) -> dict[str, object]:
+def _answer(path: Path, request: str, *names: str) -> dict[str, Any]:
     """The JSON object with one of `names` that answers `request`; raises `TryAgain`."""
     data = b""
     for piece in ask(path, request):

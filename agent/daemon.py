@@ -94,7 +94,14 @@ def serve(node: Node, settings: Settings, stop: threading.Event | None = None) -
     try:
         node.start()
         server = ControlServer(
-            settings.control_socket, node.status, node.export, node.prove_now, node.rotate, node.resume
+            settings.control_socket,
+            node.status,
+            node.export,
+            node.prove_now,
+            node.rotate,
+            node.resume,
+            node.log,
+            node.explain,
         )
         notify.notify("READY=1")
         say_how_it_is(node)

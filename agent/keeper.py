@@ -9,8 +9,7 @@
 - A failing job fails alone. A full disk makes room and tries once more; a failing one fails every job of the
   transaction with `TryAgain`. A damaged store is quarantined and the jobs run again on the new one; one that
   cannot be replaced is tried again later. The thread lives until `stop`.
-- The challenge in force is answered by the first proof sealed after every instrument was read since it came,
-  or its time is up; a proof that is sealed before for another reason does not carry it.
+- What the diary has to say (`agent.diary`) goes along with a transaction that writes.
 """
 
 from __future__ import annotations
@@ -28,7 +27,9 @@ from typing import Any, TypeVar
 import structlog
 
 from agent import papers, retention, rotation
+from agent.challenges import Asked, Challenges
 from agent.clock import Clock
+from agent.diary import Diary
 from agent.errors import AgentError, TryAgain
 from agent.journal import Journal, Waiting
 from agent.rotation import Keys, Turned
@@ -50,14 +51,6 @@ _RETRY_NS = 5 * 10**9  # after a seal that failed
 # A job's own mistake, not the disk's.
 _JOB_ERRORS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
 _log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class _Challenge:
-    nonce: bytes
-    heard_ns: int
-    deadline_ns: int
-    waiting_for: set[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +81,14 @@ class Keeper:
         clock: Clock,
         on_sealed: Callable[[], None],
         on_quarantine: Callable[[str], None],
+        diary: Diary | None = None,
     ) -> None:
         self._journal, self._sealer, self._settings, self._clock = journal, sealer, settings, clock
         self._on_sealed, self._on_quarantine = on_sealed, on_quarantine
         self._jobs: queue.Queue[_Asked | None] = queue.Queue(maxsize=4 * _BATCH)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
-        self._challenge: _Challenge | None = None
+        self.challenges = Challenges(clock)
+        self._diary = diary or Diary(clock)
         self._beacon: tuple[Beacon, bytes] | None = None
         self._damage, self._replaced_ns, self._seal_after_ns = "", -_PAUSE_NS, 0
         self._adopted = self._ended = False
@@ -147,9 +142,7 @@ class Keeper:
             raise TryAgain(f"The journal {self._journal.path} has not been written for too long.")
         else:
             self._held.append(sample)
-        challenge = self._challenge
-        if challenge is not None and sample.boottime_ns >= challenge.heard_ns:
-            challenge.waiting_for.discard(sample.instrument)
+        self.challenges.appended(sample)
 
     def note_missed(self, missed: Missed) -> None:
         self.call(lambda journal: journal.note_missed(missed))
@@ -158,15 +151,6 @@ class Keeper:
         """The next proof shows that it is younger than `beacon`, whose signed bytes are `data`."""
         if self._beacon is None or beacon.issued_at_s > self._beacon[0].issued_at_s:
             self._beacon = (beacon, data)
-
-    def hear_challenge(self, nonce: bytes, deadline_ns: int, instruments: set[str]) -> None:
-        """A proof with `nonce` is sealed once each of `instruments` has appended a sample read since now."""
-        self._challenge = _Challenge(nonce, self._clock.boottime_ns(), deadline_ns, set(instruments))
-
-    def prove_now(self, deadline_ns: int, instruments: set[str]) -> None:
-        """Like a challenge, of nobody; one in force will do as well."""
-        if self._challenge is None:
-            self.hear_challenge(b"", deadline_ns, instruments)
 
     def seal_open_window(self) -> None:
         """Seal whatever samples or losses there are, now."""
@@ -271,7 +255,8 @@ class Keeper:
         """Their results, once all of them are committed."""
         with self._transaction() as journal:
             results = []
-            if not all(isinstance(job, _Reading) for job, _ in batch):
+            writing = not all(isinstance(job, _Reading) for job, _ in batch)
+            if writing:
                 self._append_held(journal)
             for job, future in batch:
                 try:
@@ -280,6 +265,8 @@ class Keeper:
                     if isinstance(error, sqlite3.Error) and not isinstance(error, _JOB_ERRORS):
                         raise
                     raise _JobFailed(future, error) from error
+        if writing:
+            self.problem = ""
         return results
 
     @contextmanager
@@ -290,7 +277,7 @@ class Keeper:
             yield self._journal
             self._journal.commit()
             self._sealer.committed()
-            self.problem = ""
+            self._diary.committed()
             for _ in range(self._writing):
                 self._held.popleft()
             self._writing = 0
@@ -304,6 +291,7 @@ class Keeper:
         for number in range(self._writing, count):
             journal.append(self._held[number])
         self._writing = count
+        self._diary.write(journal)
 
     def _window_is_over(self) -> bool:
         age_ns = self._clock.boottime_ns() - self._held[0].boottime_ns
@@ -324,6 +312,7 @@ class Keeper:
     def _undo(self) -> None:
         self._journal.rollback()
         self._sealer.undo()
+        self._diary.undo()
 
     def _refuse(self, batch: list[_Asked], sentence: str) -> None:
         if batch:
@@ -345,11 +334,11 @@ class Keeper:
             return
         try:
             self._mend()
-            while (answered := self._answered()) or self._sealer.due(self._look()):
+            while (answered := self.challenges.answered()) or self._sealer.due(self._look()):
                 with self._transaction() as journal:
                     self._seal(journal, answered)
-                if answered is not None and self._challenge is answered:
-                    self._challenge = None
+                self.problem = ""
+                self.challenges.done(answered)
                 self._make_room()
                 self._on_sealed()
         except Exception as error:  # noqa: BLE001 whatever a seal meets, appending goes on
@@ -359,7 +348,7 @@ class Keeper:
                     self.problem = f"The journal {self._journal.path} cannot be written: {error}."
                 self._seal_after_ns = self._clock.boottime_ns() + _RETRY_NS
 
-    def _seal(self, journal: Journal, challenge: _Challenge | None = None) -> None:
+    def _seal(self, journal: Journal, challenge: Asked | None = None) -> None:
         self._append_held(journal)
         if self._beacon is not None:
             beacon, data = self._beacon
@@ -369,14 +358,6 @@ class Keeper:
         sealed = self._sealer.seal(journal)
         self._sealer.freshness = self._sealer.freshness[:1]
         _log.info("proof sealed", seq=sealed.seq, readings=sealed.readings, bytes=sealed.size)
-
-    def _answered(self) -> _Challenge | None:
-        """The challenge in force, if it is time to seal its answer."""
-        challenge = self._challenge
-        if challenge is None:
-            return None
-        over = self._clock.boottime_ns() >= challenge.deadline_ns
-        return challenge if over or not challenge.waiting_for else None
 
     def _make_room(self, force: bool = False) -> bool:
         """Whether anything was given up. `force`: whatever the bounds say, the disk is full."""
@@ -391,6 +372,8 @@ class Keeper:
         if room.gap:
             self._sealer.forget_announcement()  # the descriptor may have gone with it
             _log.warning("proofs given up", last=room.gap.last_seq, reason=room.gap.reason)
+            given_up = f"Proofs {room.gap.first_seq} to {room.gap.last_seq}."
+            self._diary.note("evicted", given_up)
         return room.evicted > 0
 
     def _mend(self) -> None:
@@ -427,4 +410,5 @@ class Keeper:
         self._journal, self._damage, self._adopted = opened.journal, "", False
         self._sealer.forget_announcement()
         _log.critical("journal quarantined", problem=sentence)
+        self._diary.note("quarantined", f"Kept as {kept}.")
         self._on_quarantine(sentence)

@@ -35,7 +35,7 @@ NONE = Lifetimes()
 
 def begin(path: Path, boot_id: bytes) -> Lifetimes:
     """The counts as they are now, written down as those of a running agent."""
-    before = _read(path)
+    before = read(path)
     died = int(before.running)
     here = before.boot_id == boot_id.hex()
     now = Lifetimes(boot_id.hex(), True, before.restarts + died * here, before.power_cuts + died * (not here))
@@ -53,7 +53,16 @@ def reboots(path: Path = REBOOTS) -> int:
     return 0
 
 
-def _read(path: Path) -> Lifetimes:
+def how_it_began(before: Lifetimes, now: Lifetimes) -> str:
+    """The diary's code for the start between the two."""
+    if now.restarts > before.restarts:
+        return "restarted"
+    if now.power_cuts > before.power_cuts:
+        return "power_cut"
+    return "rebooted" if before.boot_id not in ("", now.boot_id) else "started"
+
+
+def read(path: Path) -> Lifetimes:
     with contextlib.suppress(OSError, ValueError, RecursionError), path.open("rb") as file:
         match json.loads(file.read(_MAX_BYTES)):
             case {"boot_id": str(boot_id), "running": bool(running), **counts}:

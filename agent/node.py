@@ -21,15 +21,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
+from typing import Any
 
 import structlog
 
-from agent import __version__, export, lifetimes, papers, status, succession
+from agent import __version__, explain, export, lifetimes, papers, status, succession
 from agent.broker import broker_of, password, tls_context
 from agent.buses import Buses
 from agent.calibration import Calibrator, Humidities, certificates_of
 from agent.clock import AidedClock, Clock, TellsTime
 from agent.conditions import Situation
+from agent.diary import Diary
 from agent.errors import HardStop, TryAgain
 from agent.instruments import build_instrument, describe, hardware_model
 from agent.journal import Journal
@@ -38,11 +40,13 @@ from agent.membership import Joined
 from agent.mqtt import Link
 from agent.publisher import Publisher
 from agent.quality import Inspector, limits_of
+from agent.receipts import Outcome
 from agent.rotation import Keys, resume
 from agent.sampler import Every, Sampler, Schedule
 from agent.sealer import Sealer
 from agent.settings import InstrumentSettings, Settings
 from agent.store import open_journal
+from agent.watch import LOOK_S, Watch
 from drivers.contract import Identity
 from drivers.errors import DriverError, NeedsHuman
 from proof.beacon import Challenge
@@ -79,6 +83,8 @@ class Node:
         self.joined = joined
         self._identities: dict[str, Identity] = {}
         self._news: list[str] = []
+        self.diary = Diary(clock)
+        self._watch, self._looked_ns = Watch(self.diary), clock.boottime_ns()
         broker = broker_of(settings.mqtt, joined.broker_url, joined.broker_ca)
         self._instruments = {i.name: build_instrument(i, buses, clock) for i in settings.instrument}
         aided.tellers = tuple(i.utc for i in self._instruments.values() if isinstance(i, TellsTime))
@@ -94,6 +100,7 @@ class Node:
         opened = open_journal(settings.journal_path, self.device, clock.boot_id)
         if opened.quarantined:
             self.tell(f"The journal was corrupt and is kept as {opened.quarantined}; a new log is open.")
+            self.diary.note("quarantined", f"Kept as {opened.quarantined}.")
         try:
             self._signer, turn = resume(opened.journal, keys)
         except BaseException:  # whatever it is: tidy up and raise it again
@@ -102,7 +109,9 @@ class Node:
         self.sealer = Sealer(
             self._signer, joined.membership.network, settings.proof, clock, settings.location, turn
         )
-        self.keeper = Keeper(opened.journal, self.sealer, settings.journal, clock, self._on_sealed, self.tell)
+        self.keeper = Keeper(
+            opened.journal, self.sealer, settings.journal, clock, self._on_sealed, self.tell, self.diary
+        )
         self.publisher = Publisher(
             self.device,
             joined,
@@ -135,7 +144,9 @@ class Node:
         self._started = False
 
     def start(self) -> None:
+        before = lifetimes.read(self._lifetimes_path)
         self._lifetimes = lifetimes.begin(self._lifetimes_path, self._clock.boot_id)
+        self.diary.note(lifetimes.how_it_began(before, self._lifetimes), f"Version {__version__}.")
         self._open_instruments()
         self.sealer.descriptor = self._descriptor()
         self._started = True
@@ -153,6 +164,8 @@ class Node:
                 sampler.stop()
             for sampler in self.samplers:
                 sampler.join(timeout_s=5.0)
+            self.diary.note("stopped")
+            self.diary.close()
             try:
                 self.keeper.seal_open_window()
             except TryAgain as error:  # the disk does not answer: the next start seals what is on it
@@ -224,7 +237,9 @@ class Node:
 
     def rotate(self) -> dict[str, object]:
         """Change the device's key now; what was done. Raises `AgentError`."""
-        return asdict(self.keeper.rotate(self._keys))
+        done = asdict(self.keeper.rotate(self._keys))
+        self.diary.note("key_changed", f"To {done['new_key']}, with proof {done['seq']}.")
+        return done
 
     def resume(self) -> bool:
         """The owner's word that this board is the one; False where the store is not superseded."""
@@ -237,6 +252,7 @@ class Node:
 
         if resumed := self.keeper.call(job):
             self.tell(succession.SENTENCES[succession.RESUMED])
+            self.diary.note("resumed")
             self.publisher.resume()
         return resumed
 
@@ -261,10 +277,37 @@ class Node:
     def _on_sealed(self) -> None:
         self.publisher.wake()
 
-    def _on_receipt(self) -> None:
+    def log(self, limit: int) -> list[dict[str, Any]]:
+        """The diary, newest first. Raises `TryAgain`."""
+        return self.keeper.read(lambda journal: self.diary.entries(journal, limit), _STATUS_S)
+
+    def explain(self, seq: int | None) -> dict[str, Any]:
+        """What became of proof `seq`; without one, what was rejected or flagged lately. Raises `TryAgain`."""
+        if seq is None:
+            return self.keeper.read(explain.lately, _STATUS_S)
+        return self.keeper.read(lambda journal: explain.proof(journal, seq), _STATUS_S)
+
+    def watch(self) -> None:
+        """To be called every few seconds: what goes wrong, and when that ends, goes into the diary."""
+        now_ns = self._clock.boottime_ns()
+        if now_ns - self._looked_ns < LOOK_S * 1e9:
+            return
+        self._looked_ns = now_ns
+        stored = self._newest[1]
+        with suppress(TryAgain):  # a disk that fails says so by `keeper.problem`
+            stored = self.keeper.read(papers.stored, _LINE_S)
+        self._watch.look(self._situation(stored, ""), now_ns)
+
+    def _on_receipt(self, outcome: Outcome) -> None:
+        if outcome.new_log_because:
+            self.diary.note("new_log", f"Because: {outcome.new_log_because}.", outcome.new_log_because)
+        for verdict in outcome.verdicts:
+            detail = f": {verdict.detail}" if verdict.detail else ""
+            self.diary.note(verdict.code, f"Proof {verdict.seq}{detail}.")
         try:
             if self.keeper.settle_rotation(self._keys):
                 self.tell("The network has this device's new key; the old one is gone from here.")
+                self.diary.note("key_settled")
         except HardStop as error:
             self.tell(error.sentence)
 
@@ -274,12 +317,12 @@ class Node:
 
     def prove_now(self) -> None:
         """Read every instrument outside its schedule and seal a proof: its owner wants to see one."""
-        self.keeper.prove_now(self._clock.boottime_ns() + _PROVE_NS, self._running())
+        self.keeper.challenges.prove_now(self._clock.boottime_ns() + _PROVE_NS, self._running())
         self._read_now()
 
     def _on_challenge(self, challenge: Challenge) -> None:
         deadline_ns = self._clock.boottime_ns() + round(challenge.deadline_s * 0.8e9)
-        self.keeper.hear_challenge(challenge.nonce, deadline_ns, self._running())
+        self.keeper.challenges.hear(challenge.nonce, deadline_ns, self._running())
         self._read_now()
 
     def _running(self) -> set[str]:
@@ -306,6 +349,12 @@ class Node:
 
 def hold(node: Node, stop: threading.Event, every_s: float | None, feed: Callable[[], None]) -> None:
     """Wait until `stop`; `feed` is called every `every_s` seconds in which `node` made progress."""
-    while not stop.wait(every_s):
-        if node.progress():
-            feed()
+    step_s = min(every_s or LOOK_S, LOOK_S)
+    fed_s = time.monotonic()
+    while not stop.wait(step_s):
+        node.watch()
+        now_s = time.monotonic()
+        if every_s is not None and now_s - fed_s >= every_s - step_s / 2:
+            fed_s = now_s
+            if node.progress():
+                feed()

@@ -29,7 +29,7 @@ from agent.linkstate import BROKER_REFUSES, NO_GATEWAY, UNANSWERED, LinkHealth, 
 from agent.membership import Joined
 from agent.mqtt import Link
 from agent.mqtt_events import Connected, Delivered, Disconnected, Event, Message, Refused, Subscribed
-from agent.receipts import accept
+from agent.receipts import Outcome, accept
 from agent.sealer import Sealer
 from agent.succession import SENTENCES
 from agent.window import SendWindow
@@ -86,7 +86,7 @@ class Publisher:
         monotonic: Callable[[], float],
         on_challenge: Callable[[Challenge], None],
         on_news: Callable[[str], None],
-        on_receipt: Callable[[], None] = lambda: None,
+        on_receipt: Callable[[Outcome], None] = lambda _outcome: None,
     ) -> None:
         self._device, self._network = device, joined.membership.network
         self._gateway_keys = joined.membership.gateway_keys
@@ -285,7 +285,7 @@ class Publisher:
                 _log.warning("the gateway says", seq=verdict.seq, code=verdict.code, detail=verdict.detail)
             if (reason := _TOLD.get(verdict.code)) is not None:
                 self._on_news(f"{reason.sentence} {reason.remedy}")
-        self._on_receipt()
+        self._on_receipt(outcome)
 
     def _refused(self, received: receipt.Receipt) -> None:
         """§5.1; of an enrolment it is provisioning's business."""

@@ -1,8 +1,8 @@
 """What a quarantined journal still gives: copied, best effort, into the new one, in the caller's transaction.
 
-- Logs, boots, rotations, what each instrument has given, samples, losses; of the newest log the proofs
-  without a receipt, whose readings the keeper seals again in the new log, and the gaps, which it declares
-  there as losses. The others stay in the quarantined file.
+- Logs, boots, rotations, what each instrument has given, the diary, samples, losses; of the newest log the
+  proofs without a receipt, whose readings the keeper seals again in the new log, and the gaps, which it
+  declares there as losses. The others stay in the quarantined file.
 - Each table is read from both ends towards the damage. A row of the wrong types, a sample that cannot be
   decoded and a proof that is not what its hash says are left behind.
 - Boot counts go on above every boot that was found, in the order of the samples (§4.7).
@@ -34,7 +34,9 @@ _LOSS_TYPES = (int, str, bytes, int, int, int, str)
 _ROTATIONS = "id, public_key, log_id, seq, data"
 _PROOFS = "log_id, seq, hash, readings, first_s, last_s, data"
 _PROOF_TYPES = (int, int, bytes, int, int, int, bytes)
+_DIARY = "id, at_s, until_s, clock_sure, count, code, detail"
 _GAPS = "log_id, first_seq, last_seq, first_hash, last_hash, reason"
+_DIARY_TYPES = (int, int, int, int, int, str, str)
 _GAP_TYPES = (int, int, int, bytes, bytes, str)
 
 
@@ -56,6 +58,8 @@ def salvage(path: Path, journal: Journal) -> Predecessor | None:
         given = "name, boot_id, boottime_ns, sealed"
         for row in _rows(old, given, "instruments ORDER BY name", (str, bytes, int, int)):
             _insert(journal, "instruments", given, row)
+        for row in _rows(old, _DIARY, "diary WHERE until_s IS NOT NULL ORDER BY id", _DIARY_TYPES):
+            _insert(journal, "diary", _DIARY, row)
         newest = journal.open_log()
         if newest:
             _copy_proofs(old, journal, newest.id)

@@ -9,7 +9,7 @@ from contextlib import closing
 
 # What a commit costs the disk are the 4 KiB blocks that its pages touch: small pages touch fewer.
 PAGE_BYTES = 512
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # What each version added to the one before; a journal of an earlier version is brought up to this one.
 # 3: all that `status` counts of a backlog stands in its index, so that the proofs themselves are not read.
 ADDED = {
@@ -21,6 +21,11 @@ CREATE TABLE rotations (
     3: """
 DROP INDEX unreceipted;
 CREATE INDEX unreceipted ON proofs (log_id, seq, readings, receipted_s) WHERE receipted_s IS NULL;
+""",
+    4: """
+CREATE TABLE diary (
+    id INTEGER PRIMARY KEY, at_s INTEGER NOT NULL, until_s INTEGER, clock_sure INTEGER NOT NULL,
+    count INTEGER NOT NULL, code TEXT NOT NULL, detail TEXT NOT NULL);
 """,
 }
 SCHEMA = """

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from agent import control, daemon, membership
+from agent.cli import app
 from agent.clock import SystemClock
 from agent.errors import FixConfig, HardStop, TryAgain
 from agent.keystore import open_key
@@ -300,6 +302,35 @@ def test_status_answers_and_says_so_where_the_journal_does_not(member, run, unti
     assert "did not answer within" in str(made["why"])
     assert made["readings"]["captured"] > 1, "what it said last"
     assert "disk_failing" not in codes(settings)
+
+
+# The diary
+
+
+def told(settings: Settings) -> dict[str, dict[str, Any]]:
+    """The newest entry of each code."""
+    return {entry["code"]: entry for entry in reversed(control.ask_log(settings.control_socket, 100))}
+
+
+def test_an_outage_and_a_lost_instrument_stand_in_the_diary_and_a_stop_is_read_from_the_journal(
+    member, run, until, monkeypatch
+):
+    monkeypatch.setattr("agent.node.LOOK_S", 0.1)
+    settings, world = settings_of(member[0], NOWHERE), PowerCut(seed=1)
+    served = run(settings, world)
+    until(lambda: settings.control_socket.exists(), what="the socket")
+    until(lambda: "offline" in told(settings), 30, "the outage")
+    assert told(settings)["offline"]["until_s"] is None
+    assert "nothing listens there" in told(settings)["offline"]["detail"]
+    world.power = False
+    until(lambda: "instrument_gone" in told(settings), 30, "the lost instrument")
+    world.power = True
+    until(lambda: told(settings)["instrument_gone"].get("until_s", 0) is not None, 30, "its return")
+    served.stop()
+    done = CliRunner().invoke(app, ["log", "--json", "-c", str(member[0])])
+    kept = [entry["code"] for entry in json.loads(done.stdout)]
+    assert kept[0] == "stopped"
+    assert {"started", "offline", "instrument_gone"} <= set(kept)
 
 
 # Challenge

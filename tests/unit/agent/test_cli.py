@@ -11,14 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from agent import cli, keystore
+from agent import cli, keystore, papers
 from agent.control import END, ControlServer
+from agent.diary import Diary
+from agent.journal import Journal
 from agent.keystore import Board, create_key
 from agent.membership import Joined, save
 from agent.settings import load
 from proof import bundle
 from proof.joining import Membership, sign_membership
 from proof.keys import device_id
+from proof.reasons import Reason
+from proof.receipt import ProofVerdict
 from tests.agent_parts import GATEWAY, FakeClock, captured, make_sealer, open_test_journal
 
 ROOT = Path(__file__).parents[3]
@@ -263,7 +267,15 @@ def agent(config, tmp_path):
                 "instruments": [{"name": "one", "latest": {"t": [20.5, "Cel"]}, "samples": 5, "missed": 0}],
             }  # fmt: skip
             socket = load(path).control_socket
-            server = ControlServer(socket, lambda: report, lambda _s, _u: iter(pieces), lambda: None, dict)
+            server = ControlServer(
+                socket,
+                lambda: report,
+                lambda _s, _u: iter(pieces),
+                lambda: None,
+                dict,
+                log=lambda limit: [{"limit": limit}],
+                explain=lambda seq: {"verdicts": [], "seq": seq},
+            )
             stack.callback(server.close)
             return path
 
@@ -404,3 +416,58 @@ def test_an_export_that_breaks_off_leaves_no_file(agent, fieldproof_agent, tmp_p
 
 def test_the_marker_is_no_item_of_a_bundle():
     assert END not in {bytes([0x40 | size]) for size in range(24)} | {b"\x58", b"\x59", b"\x5a", b"\x5b"}
+
+
+# log, explain
+
+
+def test_log_and_explain_where_nothing_was_ever_sampled(config, fieldproof_agent):
+    path = config()
+    code, out, err = fieldproof_agent("log", "-c", path)
+    assert (code, out, err) == (0, "Nothing happened yet that is worth telling.\n", "")
+    code, out, _ = fieldproof_agent("explain", "-c", path)
+    assert (code, out) == (0, "No gateway has rejected or flagged anything that is still known here.\n")
+    assert "no proof with this number" in fieldproof_agent("explain", "3", "-c", path)[1]
+
+
+def test_log_and_explain_read_the_journal_of_an_agent_that_does_not_run(config, fieldproof_agent):
+    path = config()
+    device = stored(path)
+    found = load(path)
+    with contextlib.closing(Journal(found.journal_path, device)) as journal:
+        journal.begin()
+        papers.store_verdicts(journal, 1, [ProofVerdict(2, "stale_beacon", "4000 s old")])
+        noted = Diary(FakeClock(wall_s=1_800_000_000))
+        noted.note("evicted", "Proofs 1 to 3.")
+        noted.note("evicted", "Proofs 1 to 4.")
+        noted.write(journal)
+        journal.commit()
+    files = sorted(found.state_dir.iterdir())
+    code, out, _ = fieldproof_agent("log", "-c", path)
+    assert code == 0
+    assert out.splitlines()[0] == "2027-01-15 08:00:00 UTC"
+    assert "proofs without a receipt were given up, and that is said, signed. 2 times. Proofs 1 to 4." in out
+    out = fieldproof_agent("explain", "2", "-c", path)[1]
+    assert out.startswith("Proof 2: It waits for its receipt.")
+    assert "captured  2027-01-15 10:00:00 UTC to 2027-01-15 10:00:00 UTC, 1 readings" in out
+    remedy = f"{Reason.STALE_BEACON.sentence} {Reason.STALE_BEACON.remedy}"
+    assert f"stale_beacon (4000 s old): {remedy}" in out
+    out = fieldproof_agent("explain", "-c", path)[1]
+    assert out == f"stale_beacon: 1 proof, the newest 2 (4000 s old)\n  {remedy}\n"
+    assert sorted(found.state_dir.iterdir()) == files, "no file is left beside it"
+
+
+def test_log_and_explain_ask_the_running_agent(agent, fieldproof_agent):
+    path = agent()
+    assert json.loads(fieldproof_agent("log", "--json", "-c", path)[1]) == [{"limit": 30}]
+    assert json.loads(fieldproof_agent("explain", "7", "--json", "-c", path)[1]) == {"verdicts": [], "seq": 7}
+    assert json.loads(fieldproof_agent("explain", "--json", "-c", path)[1]) == {"verdicts": [], "seq": None}
+
+
+def test_a_journal_that_cannot_be_read_is_one_sentence(config, fieldproof_agent):
+    path = config()
+    stored(path)
+    load(path).journal_path.write_bytes(b"no database" * 100)
+    code, _, err = fieldproof_agent("log", "-c", path)
+    assert code == 2
+    assert_one_sentence(err, "cannot be read", "Start the agent")

@@ -94,6 +94,10 @@ def test_a_proof_may_be_asked_for(path, agent):
         b"shutdown\n",
         b"status please\n",
         b"export\n",
+        b"log\n",
+        b"log -1\n",
+        b"explain -1\n",
+        b"explain 1 2\n",
         b"export 1\n",
         b"export -1 5\n",
         b"export 1 5 9\n",
@@ -104,7 +108,8 @@ def test_a_proof_may_be_asked_for(path, agent):
     ],
 )
 def test_a_request_that_is_none_says_which_there_are(path, agent, request_):
-    problem = "requests are: status, prove, export <since> <until>, rotate, resume"
+    known = "status, log <limit>, explain [<seq>], prove, export <since> <until>, rotate, resume"
+    problem = f"requests are: {known}"
     assert json.loads(raw(path, request_)) == {"problem": problem}
     assert agent.asked == []
     assert ask_status(path) == REPORT

@@ -448,7 +448,7 @@ def test_a_challenge_is_answered_once_every_instrument_was_read_after_it(tmp_pat
         rig.keeper.hear_beacon(*heard(1))
         early: Captured = captured(rig.clock, 90)
         rig.clock.advance(1)
-        rig.keeper.hear_challenge(bytes(range(16)), rig.clock.boottime_ns() + 10**12, {"bme280-76", "b"})
+        rig.keeper.challenges.hear(bytes(range(16)), rig.clock.boottime_ns() + 10**12, {"bme280-76", "b"})
         rig.keeper.append(early)
         assert rig.append()
         rig.settle()
@@ -466,7 +466,7 @@ def test_a_proof_sealed_before_the_answer_does_not_carry_the_challenge(tmp_path)
     with Rig(tmp_path, readings=100) as rig:
         rig.keeper.hear_beacon(*heard(1))
         rig.append()
-        rig.keeper.hear_challenge(bytes(range(16)), rig.clock.boottime_ns() + 10**12, {"bme280-76"})
+        rig.keeper.challenges.hear(bytes(range(16)), rig.clock.boottime_ns() + 10**12, {"bme280-76"})
         rig.keeper.seal_open_window()
         rig.append()
         rig.settle()
@@ -476,7 +476,7 @@ def test_a_proof_sealed_before_the_answer_does_not_carry_the_challenge(tmp_path)
 def test_a_challenge_is_answered_when_its_time_is_up_with_what_there_is(tmp_path):
     with Rig(tmp_path, readings=100) as rig:
         rig.keeper.hear_beacon(*heard(1))
-        rig.keeper.hear_challenge(bytes(range(16)), rig.clock.boottime_ns() + 10**9, {"bme280-76", "dead"})
+        rig.keeper.challenges.hear(bytes(range(16)), rig.clock.boottime_ns() + 10**9, {"bme280-76", "dead"})
         rig.clock.advance(2)
         rig.settle()
         (answer,) = rig.proofs()
@@ -486,7 +486,7 @@ def test_a_challenge_is_answered_when_its_time_is_up_with_what_there_is(tmp_path
 def test_a_proof_asked_for_is_sealed_after_all_were_read_and_carries_nobody_s_nonce(tmp_path):
     with Rig(tmp_path, readings=100) as rig:
         rig.keeper.hear_beacon(*heard(1))
-        rig.keeper.prove_now(rig.clock.boottime_ns() + 10**12, {"bme280-76", "b"})
+        rig.keeper.challenges.prove_now(rig.clock.boottime_ns() + 10**12, {"bme280-76", "b"})
         assert rig.append()
         rig.settle()
         assert rig.proofs() == []
@@ -500,8 +500,8 @@ def test_a_proof_asked_for_is_sealed_after_all_were_read_and_carries_nobody_s_no
 def test_a_proof_asked_for_does_not_take_the_place_of_a_challenge(tmp_path):
     with Rig(tmp_path, readings=100) as rig:
         rig.keeper.hear_beacon(*heard(1))
-        rig.keeper.hear_challenge(bytes(range(16)), rig.clock.boottime_ns() + 10**12, {"bme280-76"})
-        rig.keeper.prove_now(rig.clock.boottime_ns() + 10**12, {"bme280-76", "b"})
+        rig.keeper.challenges.hear(bytes(range(16)), rig.clock.boottime_ns() + 10**12, {"bme280-76"})
+        rig.keeper.challenges.prove_now(rig.clock.boottime_ns() + 10**12, {"bme280-76", "b"})
         rig.append()
         rig.settle()
         (answer,) = rig.proofs()
@@ -513,7 +513,7 @@ def test_an_answer_that_could_not_be_stored_is_given_again(tmp_path):
     with rig:
         rig.keeper.hear_beacon(*heard(1))
         rig.sealer.descriptor = None
-        rig.keeper.hear_challenge(bytes(range(16)), rig.clock.boottime_ns() + 10**12, {"bme280-76"})
+        rig.keeper.challenges.hear(bytes(range(16)), rig.clock.boottime_ns() + 10**12, {"bme280-76"})
         rig.append()
         rig.settle()
         rig.sealer.descriptor = make_descriptor()

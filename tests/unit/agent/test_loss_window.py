@@ -90,7 +90,7 @@ def test_a_proof_that_is_due_takes_them_along_in_one_transaction(rig, until):
 
 
 def test_a_challenge_is_answered_with_the_sample_it_asked_for(rig, until):
-    rig.keeper.hear_challenge(b"n" * 16, rig.clock.boottime_ns() + 10**12, {"bme280-76"})
+    rig.keeper.challenges.hear(b"n" * 16, rig.clock.boottime_ns() + 10**12, {"bme280-76"})
     rig.append()
     until(lambda: rig.on_disk() == (0, 1), 20)
 

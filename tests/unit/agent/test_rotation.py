@@ -291,6 +291,7 @@ def test_an_export_that_begins_behind_the_rotation_brings_the_way_to_its_key(dev
 def test_a_journal_of_the_first_version_is_brought_up_to_this_one(tmp_path, device):
     device.seal()
     device.journal.execute("DROP TABLE rotations")
+    device.journal.execute("DROP TABLE diary")
     device.journal.execute("DROP INDEX unreceipted")
     device.journal.execute(words_of(1)["unreceipted"])
     device.journal.execute("UPDATE meta SET version = 1")
