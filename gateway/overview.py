@@ -138,9 +138,10 @@ def quality_lines(store: Store, today: int, first: int = 0, last: int = 2**62) -
     """Of the days up to `today`, by device and instrument; of the devices in rows `first` to `last`."""
     days = json.dumps(list(range(today - QUALITY_DAYS + 1, today + 1)))
     rows = store.rows(
-        "SELECT did, instrument, code, sum(quality.readings) FROM quality JOIN device ON device.id = device "
-        "WHERE day IN (SELECT value FROM json_each(?)) AND device BETWEEN ? AND ? "
-        "GROUP BY device, instrument, code ORDER BY device, instrument, code",
+        "SELECT did, instrument, code, total FROM (SELECT device, instrument, code, sum(readings) AS total "
+        "FROM quality WHERE day IN (SELECT value FROM json_each(?)) AND device BETWEEN ? AND ? "
+        "GROUP BY device, instrument, code) AS found JOIN device ON device.id = found.device "
+        "ORDER BY found.device, instrument, code",
         (days, first, last),
     )
     found: dict[tuple[str, str], Quality] = {}
