@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from gateway import cli_broker, cli_claims, cli_devices, cli_evidence, folder, logs, tls
+from gateway import cli_broker, cli_claims, cli_devices, cli_evidence, cli_page, folder, logs, tls
 from gateway.cli_parts import Dir, Json, doorway, opened, say
 from gateway.enrolment import Network
 from gateway.errors import FixInput, TryAgain
@@ -123,7 +123,7 @@ def listen(
         run_listener(service, link, stop, settings.beacon_period_s)
 
 
-for commands in (cli_broker.app, cli_devices.app, cli_evidence.app):
+for commands in (cli_broker.app, cli_devices.app, cli_evidence.app, cli_page.app):
     app.add_typer(commands)
 app.add_typer(cli_claims.app, name="claim")
 

@@ -21,7 +21,7 @@ from gateway.overview import Condition, Overview
 from gateway.register import DeviceLine
 from proof.keys import multibase_part
 
-MAX_DEVICES = 500
+MAX_DEVICES, MAX_OWNER = 200, 32
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _PREFIX = "fieldproof_gateway_"
 # Told as 0 while they do not hold, so that an alert can be written before its first time.
@@ -71,7 +71,7 @@ def families(found: Overview) -> Iterator[Metric]:
 def _devices(lines: list[DeviceLine]) -> Iterator[Metric]:
     def by_device(values: Iterable[float | None]) -> dict[tuple[str, ...], float]:
         return {
-            (multibase_part(line.device), line.owner): value
+            (multibase_part(line.device), line.owner[:MAX_OWNER]): value
             for line, value in zip(lines, values, strict=True)
             if value is not None
         }
@@ -83,7 +83,6 @@ def _devices(lines: list[DeviceLine]) -> Iterator[Metric]:
         _DEVICE,
     )
     yield _count("device_readings", "Readings accepted.", by_device(line.readings for line in lines), _DEVICE)
-    yield _gauge("device_proofs_held", "Proofs that wait.", by_device(line.held for line in lines), _DEVICE)
 
 
 _INFO = ("network", "kind", "gateway")

@@ -22,7 +22,8 @@ QUALITY_DAYS = 7
 MAX_QUALITY, MAX_PAIRS = 200, 100
 _BEACONS_MISSED = 3
 
-State = Literal["revoked", "suspended", "two_boards", "silent", "never_heard", "delivering"]
+# In the order in which an operator wants to see them.
+State = Literal["suspended", "two_boards", "silent", "never_heard", "delivering", "revoked"]
 Severity = Literal["error", "warning"]
 
 

@@ -87,7 +87,7 @@ def _ada(gateway: Gateway, device: Device) -> None:
     gateway.service.challenges()
     beacon = object_hash(gateway.service.beacon().payload)
     gateway.now_s += 1.5
-    gateway.send(device, device.seal(freshness=(beacon, NONCE)))
+    gateway.send(device, device.seal(freshness=(beacon, NONCE), sealed_at_s=int(gateway.now_s)))
 
 
 def _mallory(gateway: Gateway, device: Device) -> None:
