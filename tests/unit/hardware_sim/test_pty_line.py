@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 import select
+import stat
+import struct
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from hardware_sim.clock import PacedClock
 from hardware_sim.pty_line import PtyLine
+
+TIOCGEXCL = 0x80045440  # asm-generic/ioctls.h; not in `termios`
 
 
 class Ticker:
@@ -150,3 +158,36 @@ def test_unplugging_removes_the_name_hangs_up_and_loses_what_was_not_read(plugge
     os.write(again, b" again")
     until(lambda: line.part.was_told == b"hello again")
     os.close(again)
+
+
+def _free(path: Path) -> bool:
+    """Whether anybody may open it: root may open what is marked exclusive, so it is asked."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return struct.unpack("i", fcntl.ioctl(fd, TIOCGEXCL, bytes(4)))[0] == 0
+    finally:
+        os.close(fd)
+
+
+def test_a_line_whose_reader_was_killed_can_be_opened_again(tmp_path, until):
+    part = Ticker(PacedClock(0, 0))
+    line = PtyLine(part, tmp_path / "line")
+    line.path.chmod(0o666)  # as udev's rules do for real ones
+    reader = "import fcntl, sys, termios; f = open(sys.argv[1], 'r+b', buffering=0)\n"
+    reader += "fcntl.ioctl(f, termios.TIOCEXCL); f.write(b'1'); input()"
+    try:
+        command = [sys.executable, "-c", reader, str(line.path)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+            until(lambda: part.was_told == b"1")
+            assert not _free(line.path)
+            process.kill()
+        until(lambda: _free(line.path), what="the line to be free")
+        assert stat.S_IMODE(line.path.stat().st_mode) == 0o666
+        with line.path.open("r+b", buffering=0) as again:
+            again.write(b"2")
+            until(lambda: part.was_told == b"12")
+    finally:
+        line.close()
