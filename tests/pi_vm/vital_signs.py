@@ -9,15 +9,33 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from tests.pi_vm.machine import Machine
+from tests.pi_vm import oracle, owner
+from tests.pi_vm.machine import Machine, running
+from tests.pi_vm.owner import UNIT
 
-UNIT = "fieldproof-agent"
+if TYPE_CHECKING:
+    from tests.pi_vm.power_cuts import Campaign
+
 CPU_S = 60.0
 _MEMORY = "grep -hE '^(Rss|Pss|Pss_Anon|Private_Dirty):' /proc/{pid}/smaps_rollup"
 _TICKS = "cut -d' ' -f14,15 /proc/{pid}/stat; getconf CLK_TCK"
+
+
+def show(campaign: Campaign, say: Callable[..., None]) -> None:
+    """Of the agent as it was installed, without the witness; then of one whose instruments hang."""
+    drop = f"rm {owner.DROP_IN_FILE}"
+    subprocess.run([oracle.DEBUGFS, "-w", "-R", drop, campaign.disk], check=True, capture_output=True)
+    with running(campaign.machine("vital-signs")) as machine:
+        measure(machine, say)
+        owner.put_witness(machine)
+        machine.ssh(f"systemctl daemon-reload && systemctl restart {UNIT}", deadline_s=900.0)
+        for names in ("dust", "dust meter"):
+            hang_instruments(machine, names, say)
 
 
 def measure(machine: Machine, say: Callable[..., None]) -> None:

@@ -1,7 +1,8 @@
 """In the machine, the agent with a witness: what it promises, the disk itself writes down.
 
-- `witness.py run --config …` takes the place of `fieldproof-agent run` in the unit, for this test only. The
-  agent is the installed one; of two of its methods the calls are watched.
+- `witness.py SETTINGS` takes the place of `fieldproof-agent run` in the unit, for this test only. The agent
+  is the installed one; of two of its methods the calls are watched. `witness.py check CONFIG SETTINGS` does
+  once what the command line does at each start: check the configuration and hand it on.
 - When `append` has returned, and before a proof is handed to the broker, one line goes to the sectors behind
   the file system, past every cache of the kernel. In the log of the disk (`disk_log`) it stands where the
   promise was made: behind the flush that made it true.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import pickle
 import sys
 import threading
 from pathlib import Path
@@ -37,7 +39,7 @@ class Witness:
             self._count += 1
 
 
-def main(fd: int) -> int:
+def main(settings: str) -> int:
     from agent import lean
 
     lean.prepare()
@@ -73,23 +75,18 @@ def main(fd: int) -> int:
     mqtt.Link.publish = witnessed_publish  # type: ignore[method-assign]
     sampler.Sampler._turn = turn_or_hang  # type: ignore[method-assign]
     memory.close()
-    return daemon.main(fd)
+    return daemon.main(os.open(settings, os.O_RDONLY | os.O_CLOEXEC))
 
 
-def run() -> None:
-    """The command line, which at its end becomes the daemon: this one instead of its own."""
+def check(config: str, settings: str) -> None:
     from agent import cli
+    from agent.settings import load
 
-    become = os.execv
-
-    def become_witnessed(program: str, words: list[str]) -> None:
-        become(program, [program, "-P", __file__, words[-1]])
-
-    os.execv = become_witnessed  # type: ignore[assignment]
-    cli.main()
+    Path(settings).write_bytes(pickle.dumps(cli.check(load(Path(config)))))
 
 
 if __name__ == "__main__":
-    if sys.argv[1].isdigit():
-        sys.exit(main(int(sys.argv[1])))
-    run()
+    if sys.argv[1] == "check":
+        check(*sys.argv[2:])
+    else:
+        sys.exit(main(sys.argv[1]))
