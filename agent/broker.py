@@ -25,13 +25,15 @@ _MAX_URL_CHARS, _MAX_PASSWORD_BYTES = 256, 65_535
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """`ca` is the authority that came with the claim, in DER; empty if there was none."""
+    """`ca` is the authority that came with the claim, in DER; empty if there was none. `table` is the place of
+    `settings` in the configuration."""
 
     host: str
     port: int
     tls: bool
     settings: MqttSettings
     ca: bytes = field(default=b"", repr=False)
+    table: str = "mqtt"
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -44,7 +46,7 @@ def broker_of(settings: MqttSettings, claim_url: str, claim_ca: bytes) -> Broker
     return replace(parse_broker_url(claim_url, settings), ca=claim_ca)
 
 
-def parse_broker_url(url: str, settings: MqttSettings) -> Broker:
+def parse_broker_url(url: str, settings: MqttSettings, table: str = "mqtt") -> Broker:
     """The broker `url` names; raises `FixConfig`."""
     try:
         if len(url) > _MAX_URL_CHARS:
@@ -58,14 +60,14 @@ def parse_broker_url(url: str, settings: MqttSettings) -> Broker:
     except (ValueError, KeyError):
         raise FixConfig(
             f"The broker's address {url[:_MAX_URL_CHARS]!r} is not like mqtts://host or mqtts://host:8883. "
-            "Correct mqtt.broker_url, or ask for a new claim if it comes from there."
+            f"Correct {table}.broker_url, or ask for a new claim if it comes from there."
         ) from None
     if parts.scheme == "mqtt" and not settings.allow_plain:
         raise FixConfig(
-            f"The broker's address {url} is without TLS. Use mqtts://, or set mqtt.allow_plain = true "
+            f"The broker's address {url} is without TLS. Use mqtts://, or set {table}.allow_plain = true "
             "if everyone on the way may read and drop what this device sends."
         )
-    return Broker(host, port, parts.scheme == "mqtts", settings)
+    return Broker(host, port, parts.scheme == "mqtts", settings, table=table)
 
 
 def tls_context(broker: Broker) -> ssl.SSLContext | None:
@@ -81,7 +83,7 @@ def tls_context(broker: Broker) -> ssl.SSLContext | None:
             raise FixConfig(
                 "The certificate authority in the claim is no certificate. Ask the operator for a new claim."
             ) from None
-        raise _unusable("mqtt.ca_file", settings.ca_file, error) from None
+        raise _unusable(f"{broker.table}.ca_file", settings.ca_file, error) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.sslsocket_class = TlsSocket
     if settings.key_file is not None and settings.cert_file is None:
@@ -97,7 +99,7 @@ def tls_context(broker: Broker) -> ssl.SSLContext | None:
     return context
 
 
-def password(settings: MqttSettings) -> str | None:
+def password(settings: MqttSettings, table: str = "mqtt") -> str | None:
     """The first line of the password file; raises `FixConfig`."""
     if settings.password_file is None:
         return None
@@ -105,20 +107,22 @@ def password(settings: MqttSettings) -> str | None:
         with settings.password_file.open("rb") as file:
             return file.read(_MAX_PASSWORD_BYTES).decode().split("\n", 1)[0].strip("\r")
     except (OSError, UnicodeDecodeError) as error:
-        raise _unusable("mqtt.password_file", settings.password_file, error) from None
+        raise _unusable(f"{table}.password_file", settings.password_file, error) from None
 
 
 def why_unreachable(error: OSError, broker: Broker) -> str:
     """The sentence for a connection that did not come about."""
     match error:
         case ssl.SSLError():
-            what = meaning(error)
+            what = meaning(error, broker.table)
         case ConnectionResetError() if broker.tls:
             what = "it hung up. Is this the TLS port?"
         case TimeoutError() if broker.tls:
             what = "no answer. Check the network and the firewall, and that this is the TLS port"
         case socket.gaierror():
-            what = f"the name has no address: {error.strerror}. Check the network and mqtt.broker_url"
+            what = (
+                f"the name has no address: {error.strerror}. Check the network and {broker.table}.broker_url"
+            )
         case ConnectionRefusedError():
             what = "nothing listens there. Is the broker running, is the port right?"
         case TimeoutError():

@@ -64,7 +64,7 @@ class Link:
     ) -> None:
         self._broker, self._client_id, self._on_event = broker, client_id, on_event
         self._will = will
-        self._tls, self._password = tls_context(broker), password(broker.settings)
+        self._tls, self._password = tls_context(broker), password(broker.settings, broker.table)
         self._protocol = V5
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -239,7 +239,9 @@ class Link:
         self, client: Client, _userdata: Any, _flags: ConnectFlags, reason: ReasonCode, _properties: Any
     ) -> None:
         if reason.is_failure:
-            remedy = " Check mqtt.username and its files." if reason.value in _CREDENTIALS else ""
+            remedy = (
+                f" Check {self._broker.table}.username and its files." if reason.value in _CREDENTIALS else ""
+            )
             why = f"The broker {self._broker} refused the connection: {reason.getName()}.{remedy}"
             self._end = Refused(why, reason.value)
             return

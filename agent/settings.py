@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MAX_CONFIG_BYTES = 256 * 1024
 MAX_INSTRUMENTS = 64
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_PREFIX = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+){0,5}")
 _STRICT = {"extra": "forbid", "strict": False}
 
 Seconds = Annotated[float, Ge(0.01), Le(31_536_000)]
@@ -150,6 +151,34 @@ class MqttSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HomeAssistantSettings:
+    """Show instruments and their readings in Home Assistant, over a broker of your own: never the network's
+    ([monitoring](monitoring.md#home-assistant)). Off without this table."""
+
+    __pydantic_config__ = _STRICT
+    enabled: bool = False
+    """Whether anything is sent there."""
+    broker_url: str = ""
+    """`mqtts://host:port` of the broker that Home Assistant listens to."""
+    allow_plain: bool = False
+    """Allow `mqtt://`, without TLS, as it is usual at home."""
+    username: str = ""
+    """The name at that broker. Empty: `fieldproof-` and the device's id, where a password is given."""
+    password_file: Path | None = None
+    """A file with the password, readable by the agent."""
+    ca_file: Path | None = None
+    """Authorities that may have signed that broker's certificate (PEM), in place of the system's."""
+    discovery_prefix: str = "homeassistant"
+    """Home Assistant's own discovery prefix, where it is not the usual one."""
+
+    def __post_init__(self) -> None:
+        if self.enabled and not self.broker_url:
+            raise ValueError("broker_url is needed, the address of Home Assistant's broker")
+        if not _PREFIX.fullmatch(self.discovery_prefix):
+            raise ValueError("discovery_prefix: like homeassistant; letters, digits, -, _ and inner slashes")
+
+
+@dataclass(frozen=True, slots=True)
 class LocationSettings:
     """Where the node stands. Published as it is written here: choose the precision you want to show. Without
     this table nothing is said of it."""
@@ -184,6 +213,8 @@ class Settings:
     """The store."""
     mqtt: MqttSettings = field(default_factory=MqttSettings)
     """The broker."""
+    home_assistant: HomeAssistantSettings = field(default_factory=HomeAssistantSettings)
+    """Home Assistant, over a broker of your own."""
     location: LocationSettings | None = None
     """Where the node stands."""
     log_format: Literal["text", "json"] = "text"

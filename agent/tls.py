@@ -29,19 +29,19 @@ _ALERTS = (
 )
 
 
-def meaning(error: ssl.SSLError) -> str:
-    """What went wrong and what to do, without the full stop."""
+def meaning(error: ssl.SSLError, table: str = "mqtt") -> str:
+    """What went wrong and what to do, without the full stop. `table` is where the broker's settings stand."""
     if isinstance(error, ssl.SSLCertVerificationError):
         said = f"its certificate is not trusted: {error.verify_message.rstrip('.')}"
         if error.verify_code in _EXPIRED:
             return f"{said}. If this device's clock is right, the broker's operator must renew it"
         if error.verify_code in _OTHER_HOST:
-            return f"{said}. Is the broker's address right, in mqtt.broker_url or in the claim?"
-        return f"{said}. {_NOT_TRUSTED}"
+            return f"{said}. Is the broker's address right, in {table}.broker_url or in the claim?"
+        return f"{said}. {_NOT_TRUSTED.replace('mqtt.', f'{table}.')}"
     reason = str(getattr(error, "reason", None) or error)
     for part, what in _ALERTS:
         if "ALERT" in reason and part in reason:
-            return what
+            return what.replace("mqtt.", f"{table}.")
     return f"TLS failed: {reason}. Is this the TLS port?"
 
 
