@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from agent.errors import FixConfig
-from agent.settings import MqttSettings
+from agent.settings import HomeAssistantSettings, MqttSettings
 from agent.tls import TlsSocket, meaning
 
 _PORTS = {"mqtts": 8883, "mqtt": 1883}
@@ -25,8 +25,8 @@ _MAX_URL_CHARS, _MAX_PASSWORD_BYTES = 256, 65_535
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """`ca` is the authority that came with the claim, in DER; empty if there was none. `table` is the place of
-    `settings` in the configuration."""
+    """`ca` is the authority that came with the claim, in DER; empty if there was none. `table` is where
+    `settings` stand in the configuration."""
 
     host: str
     port: int
@@ -58,9 +58,10 @@ def parse_broker_url(url: str, settings: MqttSettings, table: str = "mqtt") -> B
         if not host or parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
             raise ValueError
     except (ValueError, KeyError):
+        or_claim = ", or ask for a new claim if it comes from there" if table == "mqtt" else ""
         raise FixConfig(
             f"The broker's address {url[:_MAX_URL_CHARS]!r} is not like mqtts://host or mqtts://host:8883. "
-            f"Correct {table}.broker_url, or ask for a new claim if it comes from there."
+            f"Correct {table}.broker_url{or_claim}."
         ) from None
     if parts.scheme == "mqtt" and not settings.allow_plain:
         raise FixConfig(
@@ -68,6 +69,17 @@ def parse_broker_url(url: str, settings: MqttSettings, table: str = "mqtt") -> B
             "if everyone on the way may read and drop what this device sends."
         )
     return Broker(host, port, parts.scheme == "mqtts", settings, table=table)
+
+
+def home_broker(settings: HomeAssistantSettings) -> Broker:
+    """The owner's own; raises `FixConfig`."""
+    mqtt = MqttSettings(
+        allow_plain=settings.allow_plain,
+        ca_file=settings.ca_file,
+        username=settings.username,
+        password_file=settings.password_file,
+    )
+    return parse_broker_url(settings.broker_url, mqtt, "home_assistant")
 
 
 def tls_context(broker: Broker) -> ssl.SSLContext | None:

@@ -164,7 +164,7 @@ app.add_typer(cli_told.app)
 def check(found: Settings) -> Settings:
     """What the schema cannot say: known drivers, buses and addresses, units of limits, calibration
     certificates, the broker."""
-    from agent.broker import parse_broker_url
+    from agent.broker import home_broker, parse_broker_url
     from agent.buses import PaperBuses
     from agent.calibration import certificates_of
     from agent.clock import SystemClock
@@ -177,6 +177,8 @@ def check(found: Settings) -> Settings:
     certificates_of(found, built)
     if found.mqtt.broker_url:
         parse_broker_url(found.mqtt.broker_url, found.mqtt)
+    if found.home_assistant.enabled:
+        home_broker(found.home_assistant)
     return found
 
 

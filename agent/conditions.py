@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.clock import SOURCE_NONE, Wall
-from agent.linkstate import BROKER_REFUSES, NO_GATEWAY, LinkState
+from agent.linkstate import BROKER_REFUSES, NO_GATEWAY, OFFLINE, LinkState
 from agent.papers import Stored
 from agent.sampler import InstrumentState
 from agent.settings import JournalSettings
@@ -32,6 +32,13 @@ _NEARLY_FULL = 0.9
 _NEAR_THE_FLOOR = 1.25
 _STOPPED_FOR = (Reason.REVOKED, Reason.SUSPENDED)
 Severity = Literal["error", "warning"]
+# Every code there is, for views that also say what does not hold.
+CODES = (
+    "disk_failing", "journal_nearly_full", "disk_nearly_full", "superseded", "refused", "proof_refused",
+    BROKER_REFUSES, OFFLINE, NO_GATEWAY, "not_publishing", "not_receipted", "instrument_stopped",
+    "instrument_gone", "instrument_troubled", "clock_behind", "clock_unsure", "no_receipt_yet",
+    "receipts_old",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +147,7 @@ def _link(now: Situation) -> Iterator[Condition]:
         )
     elif not link.connected:
         said = link.problem or "connecting."
-        yield Condition("offline", f"Offline: {said}", f"{kept} the broker is back.", severity)
+        yield Condition(OFFLINE, f"Offline: {said}", f"{kept} the broker is back.", severity)
     elif link.trouble == NO_GATEWAY:
         yield Condition(NO_GATEWAY, link.problem, f"{kept} one answers; ask its operator.", severity)
     elif link.problem:

@@ -1,12 +1,12 @@
 """Readings for Home Assistant, over a broker of the owner's own (`agent.home_entities` says what is told).
 
-- One thread of its own looks, once a second, at what the samplers say of themselves anyway: nobody who samples
-  or keeps ever waits for it, or calls it. What it could not send in time is replaced by what is newer.
+- One thread of its own looks, once a second, at what samplers say of themselves anyway: nobody who samples or
+  keeps ever waits for it, or calls it. What it could not send in time is replaced by what is newer.
 - Whatever that broker does (absent, refusing, slow, mad), the node goes on. It is tried again, ever later.
 - Configurations are retained, so the broker knows which instruments were told of before: those that are gone
   from the settings are taken back.
-- States are not retained: a value that a broker kept would look new to Home Assistant. They are told again when
-  it says that it has started.
+- States are not retained: a value that a broker kept would look new to Home Assistant. They are told again
+  when it says that it has started.
 """
 
 from __future__ import annotations
@@ -17,38 +17,27 @@ import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from agent import home_entities
 from agent.backoff import Backoff
-from agent.broker import parse_broker_url
+from agent.broker import home_broker
+from agent.conditions import CODES
 from agent.errors import TryAgain
 from agent.home_entities import NODE, OFFLINE, ONLINE, Topics
 from agent.mqtt import Link
 from agent.mqtt_events import Connected, Delivered, Disconnected, Event, Message, Refused, Subscribed
-from agent.sampler import InstrumentState
+from agent.sampler import Sampler
 from agent.settings import HomeAssistantSettings, MqttSettings
-from drivers.contract import Quantity
+from agent.status import HEALTHY
 from proof.keys import multibase_part
 
 REPORT_S = 60.0
 _LOOK_S = 1.0
-_IN_FLIGHT = 8
 _MOST_HEARD, _MOST_WAITING = 256, 1000  # there are a few messages per instrument, at most 64 of those
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One configured instrument: what it measures, how often, and what it says of itself now."""
-
-    name: str
-    quantities: Sequence[Quantity]
-    interval_s: float
-    state: Callable[[], InstrumentState]
 
 
 class HomeAssistant:
@@ -58,17 +47,16 @@ class HomeAssistant:
         self,
         settings: HomeAssistantSettings,
         device: str,
-        instruments: Sequence[Told],
-        states: Sequence[str],
+        samplers: Sequence[Sampler],
         report: Callable[[], Mapping[str, Any]],
         monotonic: Callable[[], float],
     ) -> None:
         self._topics = Topics(settings.discovery_prefix, multibase_part(device))
-        self._instruments, self._states, self._report = instruments, states, report
-        self._monotonic = monotonic
+        self._samplers = {sampler.name: sampler for sampler in samplers}
+        self._report, self._monotonic = report, monotonic
         self._events: queue.Queue[Event] = queue.Queue()
         self._link = Link(
-            parse_broker_url(settings.broker_url, _as_mqtt(settings), "home_assistant"),
+            home_broker(settings),
             f"fieldproof-{multibase_part(device)}",
             self._heard,
             will=(self._topics.availability(NODE), OFFLINE),
@@ -77,6 +65,7 @@ class HomeAssistant:
         self._reconnect_at_s: float | None = 0.0
         self._connected = False
         self._flying: set[int] = set()
+        self._window = MqttSettings().in_flight
         self._waiting: dict[str, tuple[bytes, bool]] = {}  # the newest payload of each topic, and retain
         self._said: dict[str, bytes] = {}  # what is retained, in this connection
         self._samples: dict[str, int] = {}
@@ -146,8 +135,8 @@ class HomeAssistant:
                 self._report_at_s = 0.0
             return
         name = self._topics.named(topic)
-        ours = {NODE, *(told.name for told in self._instruments)}
-        if retain and payload and name not in ours and len(self._waiting) < _MOST_WAITING:
+        ours = name == NODE or name in self._samplers
+        if retain and payload and not ours and len(self._waiting) < _MOST_WAITING:
             self._waiting[self._topics.config(name)] = (b"", True)
             self._waiting[self._topics.availability(name)] = (b"", True)
 
@@ -164,7 +153,9 @@ class HomeAssistant:
         if not self._connected:
             return
         if not self._said:
-            self._retain(self._topics.config(NODE), _json(home_entities.node(self._topics, self._states)))
+            self._retain(
+                self._topics.config(NODE), _json(home_entities.node(self._topics, (HEALTHY, *CODES)))
+            )
             self._retain(self._topics.availability(NODE), ONLINE)
         self._look()
         self._send()
@@ -174,20 +165,19 @@ class HomeAssistant:
             self._send()
 
     def _look(self) -> None:
-        for told in self._instruments:
-            state = told.state()
+        for name, sampler in self._samplers.items():
+            state = sampler.state
             who = (state.model, state.serial)
-            if self._identified.get(told.name) != who:
-                self._identified[told.name] = who
+            if self._identified.get(name) != who:
+                self._identified[name] = who
                 config = home_entities.instrument(
-                    self._topics, told.name, told.quantities, told.interval_s, *who
+                    self._topics, name, sampler.quantities, sampler.interval_s, *who
                 )
-                self._retain(self._topics.config(told.name), _json(config))
-            self._retain(self._topics.availability(told.name), ONLINE if state.latest else OFFLINE)
-            if state.latest and self._samples.get(told.name) != state.samples:
-                self._samples[told.name] = state.samples
-                values = _json(home_entities.values(state.latest))
-                self._waiting[self._topics.state(told.name)] = (values, False)
+                self._retain(self._topics.config(name), _json(config))
+            self._retain(self._topics.availability(name), ONLINE if state.latest else OFFLINE)
+            if state.latest and self._samples.get(name) != state.samples:
+                self._samples[name] = state.samples
+                self._waiting[self._topics.state(name)] = (_json(home_entities.values(state.latest)), False)
 
     def _retain(self, topic: str, payload: bytes) -> None:
         if self._said.get(topic) != payload:
@@ -196,7 +186,7 @@ class HomeAssistant:
 
     def _send(self) -> None:
         """As much as the broker takes now; the oldest topic first."""
-        while self._waiting and len(self._flying) < _IN_FLIGHT:
+        while self._waiting and len(self._flying) < self._window:
             topic = next(iter(self._waiting))
             payload, retain = self._waiting[topic]
             self._flying.add(self._link.publish(topic, payload, retain=retain, content_type=""))
@@ -206,16 +196,6 @@ class HomeAssistant:
         if sentence != self._problem:
             _log.warning("home assistant not told", problem=sentence)
         self._problem = sentence
-
-
-def _as_mqtt(settings: HomeAssistantSettings) -> MqttSettings:
-    return MqttSettings(
-        allow_plain=settings.allow_plain,
-        ca_file=settings.ca_file,
-        username=settings.username,
-        password_file=settings.password_file,
-        in_flight=_IN_FLIGHT,
-    )
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

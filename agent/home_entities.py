@@ -5,9 +5,9 @@
     fieldproof/home/<id>/<instrument>           a JSON object of values; `_node` has one, too
     fieldproof/home/<id>/<instrument>/availability    retained: online | offline; `_node`'s is the last will
 
-- Made by Home Assistant's documentation of MQTT discovery ("device discovery payload"), checked against its own
-  schema. `<id>` is the device's id without `did:key:`. The `unique_id`s of entities are made of it: they survive
-  names given in Home Assistant, and another key of the device.
+- Made by Home Assistant's documentation of MQTT discovery ("device discovery payload"), checked against its
+  own schema. `<id>` is the device's id without `did:key:`. The `unique_id`s of entities are made of it: they
+  survive names given in Home Assistant, and another key of the device.
 - A value is in Home Assistant's unit, a fixed power of ten of the one that was signed, or exactly that.
 - Entities of an instrument are unavailable while it or the node is, and `expire_after` seconds after
   their newest value, whatever else is said.

@@ -123,8 +123,9 @@ class Keeper:
 
     @property
     def held(self) -> int:
-        """Samples within the loss window, not on disk yet."""
-        return len(self._held)
+        """Samples within the loss window, not on disk yet. To a job it is exact: what the transaction it is
+        in has written does not count."""
+        return len(self._held) - self._writing
 
     def read(self, job: Callable[[Journal], T], timeout_s: float = 60.0) -> T:
         """Like `call`, for a job that writes nothing: samples within the loss window go on waiting."""
@@ -283,6 +284,7 @@ class Keeper:
             self._writing = 0
         except BaseException:  # whatever it is: tidy up and raise it again
             self._undo()
+            self._writing = 0
             raise
 
     def _append_held(self, journal: Journal) -> None:

@@ -16,14 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from agent import __version__
+from agent.conditions import CODES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-# Conditions told as 0 while they do not hold, so that an alert can be written before its first time.
-CODES = (
-    "no_receipt_yet receipts_old refused superseded offline broker_refuses no_gateway clock_unsure "
-    "clock_behind instrument_gone journal_nearly_full disk_failing"
-).split()
-
 Labels = Mapping[str, str]
 Value = float | int | bool
 

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -53,6 +53,9 @@ from proof.beacon import Challenge
 from proof.chain import SUPERSEDED
 from proof.descriptor import Descriptor
 from proof.keys import multibase_part
+
+if TYPE_CHECKING:
+    from agent.home_assistant import HomeAssistant
 
 PUBLISH_AT_STOP_S = 2.0
 _LINE_S, _STATUS_S = 5.0, 15.0  # so long a line and a report about us may take
@@ -138,10 +141,11 @@ class Node:
             for i in settings.instrument
         ]
         self._progress: tuple[int, ...] = ()
-        self._newest = papers.NOTHING_COUNTED, papers.NOTHING_STORED
+        self._newest = papers.NOTHING_COUNTED, papers.NOTHING_STORED, 0
         self._lifetimes_path = settings.state_dir / "lifetimes.json"
         self._lifetimes = lifetimes.NONE
         self._started = False
+        self._home = self._home_assistant()
 
     def start(self) -> None:
         before = lifetimes.read(self._lifetimes_path)
@@ -156,10 +160,14 @@ class Node:
         self.publisher.start()
         for sampler in self.samplers:
             sampler.start()
+        if self._home:
+            self._home.start()
 
     def stop(self) -> None:
         """Also after a `start` that failed."""
         if self._started:
+            if self._home:
+                self._home.stop()
             for sampler in self.samplers:
                 sampler.stop()
             for sampler in self.samplers:
@@ -195,17 +203,19 @@ class Node:
         what it said last."""
         problem = ""
         try:
-            self._newest = self.keeper.read(lambda j: (papers.counts(j), papers.stored(j)), _STATUS_S)
+            self._newest = self.keeper.read(
+                lambda j: (papers.counts(j), papers.stored(j), self.keeper.held), _STATUS_S
+            )
         except TryAgain as error:
             problem = error.sentence
-        counts, stored = self._newest
+        counts, stored, held = self._newest
         return status.report(
             self.device,
             self.joined.membership,
             self._signer.key_class,
             self._situation(stored, problem),
             counts,
-            self.keeper.held,
+            held,
             self._news,
             self._lifetimes,
             lifetimes.reboots(),
@@ -260,6 +270,20 @@ class Node:
         """An evidence bundle of what the journal keeps of that time."""
         certificates = [signed.data for found in self._certificates.values() for signed in found]
         return export.pieces(self.keeper.read, self.joined, since_s, until_s, certificates)
+
+    def _home_assistant(self) -> HomeAssistant | None:
+        """Where it is on. What it cannot use switches it off, and nothing else."""
+        if not self._settings.home_assistant.enabled:
+            return None
+        from agent import home_assistant
+
+        try:
+            return home_assistant.HomeAssistant(
+                self._settings.home_assistant, self.device, self.samplers, self.status, time.monotonic
+            )
+        except HardStop as error:
+            self.tell(f"Home Assistant is told nothing. {error.sentence}")
+            return None
 
     def _open_instruments(self) -> None:
         problems = []

@@ -59,7 +59,8 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class InstrumentState:
-    """What `status` says of one instrument; `problem` is "" while it is well."""
+    """What `status` says of one instrument; `problem` is "" while it is well. `latest` is empty where what
+    was read last is no more: the instrument is gone, or three instants passed without a reading."""
 
     name: str
     model: str
@@ -87,7 +88,11 @@ class Sampler:
         clock: Clock,
         on_identity: Callable[[str, Identity], None],
     ) -> None:
-        self.name = settings.name
+        self.name, self.quantities, self.interval_s = (
+            settings.name,
+            instrument.quantities,
+            settings.interval_s,
+        )
         self._settings, self._instrument = settings, instrument
         self._calibrator, self._inspector = calibrator, inspector
         self._schedule, self._keeper, self._clock, self._on_identity = schedule, keeper, clock, on_identity
@@ -132,7 +137,18 @@ class Sampler:
 
     @property
     def state(self) -> InstrumentState:
-        return self._state
+        state = self._state
+        gone = not state.is_open or (state.ended and state.problem)
+        return replace(state, latest=()) if state.latest and (gone or self._is_stale()) else state
+
+    def _is_stale(self) -> bool:
+        instant_ns = self._newest_ms * 10**6
+        for _ in range(3):
+            following_ns = self._schedule.next_ns(instant_ns)
+            if following_ns is None:  # the schedule has ended: there is nothing newer to wait for
+                return False
+            instant_ns = following_ns
+        return self._clock.boottime_ns() > instant_ns + self._settings.deadline_s * 1e9
 
     def open_once(self) -> None:
         """Open before the thread starts, so that a wrong chip stops the start; raises `DriverError`."""

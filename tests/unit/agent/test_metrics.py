@@ -14,9 +14,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent import metrics
+from agent.conditions import CODES
 from agent.settings import JournalSettings, load
 from hardware_sim import run
 from hardware_sim.scenario import climate
+from tests.agent_parts import FakeClock, captured
 from tests.sim_parts import NAME, joined_config
 
 PROMTOOL = shutil.which("promtool")
@@ -102,7 +104,7 @@ def test_each_known_condition_is_0_or_1_and_one_of_a_newer_report_is_told_too():
     told = {
         labels[0][1]: value for (name, labels), value in samples.items() if name == "fieldproof_condition"
     }
-    assert told == dict.fromkeys(metrics.CODES, 0.0) | {"offline": 1.0, "brand_new": 1.0}
+    assert told == dict.fromkeys(CODES, 0.0) | {"offline": 1.0, "brand_new": 1.0}
 
 
 def test_what_a_person_or_an_instrument_named_cannot_break_a_line():
@@ -125,6 +127,30 @@ def test_promtool_finds_nothing_to_say():
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+def test_what_is_written_while_the_report_is_made_is_counted_once_and_not_forgotten(tmp_path):
+    """With a loss window: the same samples stand in the memory before, and in the journal after."""
+    config, _ = joined_config(tmp_path)
+    settings = replace(load(config), journal=JournalSettings(loss_window_s=3600))
+    node = run.build(settings, climate(1, 1), math.inf)
+    read_journal = node.keeper.read
+
+    def read_and_write(job, timeout_s=60.0):
+        found = read_journal(job, timeout_s)
+        node.keeper.call(lambda journal: None)  # writes what is held
+        return found
+
+    node.keeper.start()
+    try:
+        for number in range(5):
+            node.keeper.append(captured(FakeClock(), number))
+        node.keeper.read = read_and_write  # type: ignore[method-assign]
+        readings = [node.status()["readings"] for _ in range(2)]
+    finally:
+        node.stop()
+    assert [r["captured"] for r in readings] == [5, 5]  # type: ignore[index]
+    assert [r["not_on_disk"] for r in readings] == [5, 0]  # type: ignore[index]
+
+
 @pytest.mark.parametrize("loss_window_s", [0, 600])
 def test_of_a_living_node_every_counter_only_grows(tmp_path, until, loss_window_s):
     config, device = joined_config(tmp_path)
@@ -132,10 +158,13 @@ def test_of_a_living_node_every_counter_only_grows(tmp_path, until, loss_window_
     node = run.build(settings, climate(1, 300), math.inf)
     node.start()
     scrapes = []
+
+    def ended():
+        scrapes.append(read(node.status()))
+        return node.samplers[0].state.ended
+
     try:
-        until(
-            lambda: scrapes.append(read(node.status())) or node.samplers[0].state.ended, 40, "the world's end"
-        )
+        until(ended, 40, "the world's end")
         scrapes.append(read(node.status()))
     finally:
         node.stop()

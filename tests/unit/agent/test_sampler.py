@@ -189,6 +189,45 @@ def test_a_read_that_fails_is_a_loss_with_its_reason_and_the_next_one_counts_aga
     assert one.sampler.state.problem == ""
 
 
+@pytest.mark.parametrize("error", [InstrumentGone("gone."), ValueError("a bug"), NeedsHuman("wrong chip.")])
+def test_the_last_reading_of_an_instrument_that_is_gone_is_not_its_latest(bench, error):
+    one = bench(Script(reads=[None, error]), 2).run()
+    assert (one.sampler.state.samples, one.sampler.state.latest) == (1, ())
+
+
+@pytest.mark.parametrize("error", [DropSample("void."), RetryLater("warming up.", 30.0)])
+def test_a_reading_is_the_latest_until_three_instants_passed_without_another(bench, error):
+    seen = []
+
+    def look(error=None):
+        seen.append(len(one.sampler.state.latest))
+        if error:
+            raise error
+
+    one = bench(Script(reads=[None, *[lambda: look(error)] * 5, None, look]), 8, deadline_s=5)
+    one.run()
+    # The first look is one instant after the reading; patience ends a deadline after the third.
+    assert seen == [1, 1, 1, 0, 0, 1]
+
+
+def test_when_the_schedule_is_over_the_last_reading_stays(bench):
+    one = bench(Script(), 2).run()
+    one.clock.advance(100 * STEP_S)
+    assert one.sampler.state.latest
+
+
+def test_a_read_that_hangs_does_not_keep_the_last_reading_alive(bench):
+    seen: list[Any] = []
+
+    def hang():
+        one.clock.advance(4 * STEP_S)
+        seen.append(one.sampler.state)
+
+    one: Bench = bench(Script(reads=[None, hang]), 9)
+    one.run()
+    assert seen[0].latest == ()
+
+
 def test_a_bug_in_a_driver_is_said_with_its_name(bench):
     one = bench(Script(reads=[ValueError("a bug")]), 1).run()
     assert "ValueError('a bug')" in one.sampler.state.problem

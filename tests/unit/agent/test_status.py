@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent import status
 from agent.clock import SOURCE_NONE, SOURCE_NTP, Wall
-from agent.conditions import Situation, conditions
+from agent.conditions import CODES, Situation, conditions
 from agent.lifetimes import Lifetimes
-from agent.linkstate import LinkState
+from agent.linkstate import BROKER_REFUSES, NO_GATEWAY, OFFLINE, LinkState
 from agent.papers import Counts, Stored
 from agent.sampler import InstrumentState
 from agent.settings import JournalSettings
@@ -126,3 +128,10 @@ def test_a_clock_far_behind_the_last_receipt_is_not_healthy_and_says_why():
     made = report(last_receipted_s=NOW_S + 40 * 365 * 86_400)
     assert (made["healthy"], made["last_receipted_reading_age_s"]) == (False, None)
     assert made["why"][0].startswith("The clock is behind the last receipted reading")
+
+
+def test_every_condition_that_can_be_said_is_among_the_codes_that_views_know():
+    source = Path(conditions.__code__.co_filename).read_text()
+    said = set(re.findall(r'Condition\(\s*"(\w+)"', source)) | {OFFLINE, BROKER_REFUSES, NO_GATEWAY}
+    assert len(said) > 10
+    assert set(CODES) == said
