@@ -50,6 +50,18 @@ ELSEWHERE = {
         "asks for a passphrase at a terminal",
         "tests/unit/provisioning/test_moving.py",
     ),
+    ("docs/monitoring.md", "sudo install -m 0640"): (
+        "root",
+        "tests/integration/test_home_assistant.py",
+    ),
+    ("docs/monitoring.md", "mosquitto_sub"): (
+        "needs the package mosquitto-clients and a broker at home",
+        "tests/integration/test_home_assistant.py",
+    ),
+    ("docs/monitoring.md", "journalctl -f"): (
+        "systemd's journal",
+        "tests/unit/agent/test_logs_and_notify.py tests/unit/agent/test_repeats.py",
+    ),
     ("docs/operating-a-gateway.md", "sudo apt-get install"): (
         "root, apt, the network",
         "tests/integration/test_install.py",
