@@ -131,7 +131,7 @@ def test_a_file_with_many_errors_names_the_first_five(config):
 
 def test_the_schema_can_be_printed_and_names_every_table():
     schema = json.loads(json.dumps(json_schema()))
-    tables = "state_dir key instrument proof journal mqtt location log_format calibrators"
+    tables = "state_dir key instrument proof journal mqtt home_assistant location log_format calibrators"
     assert set(tables.split()) == set(schema["properties"])
     assert set(schema["required"]) == {"state_dir", "key", "instrument"}
 
@@ -206,3 +206,23 @@ def examples():
 @pytest.mark.parametrize("example", list(examples()))
 def test_every_example_in_the_project_is_in_order(config, example):
     assert check(load(config(example))).instrument
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("enabled = true", "home_assistant: broker_url is needed"),
+        ('discovery_prefix = "home/#"', "discovery_prefix: like homeassistant"),
+        ('discovery_prefix = "/home"', "discovery_prefix: like homeassistant"),
+        ('password = "x"', "home_assistant.password: there is no such key"),
+    ],
+)
+def test_a_home_assistant_that_cannot_be_is_refused(config, table, said):
+    assert said in sentence(config(f"{GOOD}[home_assistant]\n{table}\n"))
+
+
+def test_the_address_of_its_broker_is_checked_before_the_agent_runs(config):
+    table = '[home_assistant]\nenabled = true\nbroker_url = "mqtt://homeassistant.local"\n'
+    with pytest.raises(FixConfig, match=r"home_assistant\.allow_plain"):
+        check(load(config(GOOD + table)))
+    check(load(config(f"{GOOD}{table}allow_plain = true\n")))
