@@ -30,6 +30,7 @@ ELSEWHERE = {
         "the network; what it installs is what this suite runs",
         "tests/integration/test_install.py",
     ),
+    ("docs/setup.md", "sudo apt install git"): ("root, apt, sensors", "tests/integration/test_install.py"),
     ("docs/setup.md", "sudo fieldproof-provision setup"): (
         "root, sensors",
         "tests/integration/test_setup.py",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from proof.reasons import Reason
+from tests.product_words import texts
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "attacks.md").read_text()
@@ -37,20 +37,6 @@ ASKED_FOR = (
 
 def ticked(cell: str, pattern: str) -> list[str]:
     return re.findall(rf"`({pattern})`", cell)
-
-
-def texts() -> str:
-    """Everything the product can say: its string literals, one a line, what is filled in left out."""
-    found = [text for reason in Reason for text in (reason.sentence, reason.remedy)]
-    for package in ("agent", "gateway", "proof", "provisioning"):
-        for path in (ROOT / package).glob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.JoinedStr):
-                    parts = (part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
-                    found.append("".join(map(str, parts)))
-                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    found.append(node.value)
-    return "\n".join(found)
 
 
 def test_each_row_says_everything_there_is_to_say():

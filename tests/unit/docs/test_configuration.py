@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tomllib
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +13,9 @@ from agent import cli
 from agent.errors import FixConfig
 from agent.settings import json_schema, parse
 from scripts import build_docs
+from tests import docs_commands
+from tests.docs_commands import ROOT
 
-ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "configuration.md").read_text()
 SMALL = tomllib.loads(re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)[0])
 NEEDED: dict[str, dict[str, Any]] = {
@@ -68,6 +68,28 @@ def test_each_key_has_a_sentence():
 
 def test_the_small_file_is_a_configuration_that_check_config_takes():
     assert cli.check(parse(SMALL, "the page")).instrument[0].name == "roof"
+
+
+def pieces():
+    """Configuration on other pages; a fault file is none (tests/unit/drivers/test_guide.py)."""
+    for page in docs_commands.pages():
+        for block in docs_commands.blocks(page, (ROOT / page).read_text()):
+            if block.language == "toml" and "[[fault]]" not in block.text:
+                yield pytest.param(block.text, id=block.place)
+
+
+@pytest.mark.parametrize("text", list(pieces()))
+def test_a_piece_of_configuration_on_any_page_is_one(text):
+    cli.check(parse({**SMALL, **tomllib.loads(text)}, "the page"))
+
+
+def test_what_the_example_offers_in_comments_is_configuration_too():
+    example = (ROOT / "provisioning" / "example.toml").read_text()
+    offered = re.sub(r"^# (?=\[|[a-z_]+ = )", "", example, flags=re.MULTILINE)
+    found = parse(tomllib.loads(offered), "the example")
+    assert found.location is not None
+    assert found.mqtt.ca_file is not None
+    assert found.calibrators
 
 
 DEFAULTS = [(table, key, default) for table, key, default, _ in rows() if default.startswith("`")]

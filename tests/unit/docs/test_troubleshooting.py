@@ -1,12 +1,16 @@
-"""docs/troubleshooting.md and docs/doctor.md: every state and check there is, and no other."""
+"""docs/troubleshooting.md and docs/doctor.md: every state and check there is, and no other.
+What pages quote is said by somebody."""
 
 from __future__ import annotations
 
 import ast
 import re
 
+import pytest
+
 from agent import linkstate
 from tests.docs_commands import ROOT
+from tests.product_words import texts
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 DOCTOR = (ROOT / "docs" / "doctor.md").read_text()
@@ -52,3 +56,16 @@ def checks_by_name():
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "Check":
                 name = node.args[0]
                 yield from [name.value] if isinstance(name, ast.Constant) else []
+
+
+@pytest.mark.parametrize("page", ["moving-and-restoring.md", "troubleshooting.md"])
+def test_what_a_page_quotes_is_said_by_the_product(page):
+    text, said = (ROOT / "docs" / page).read_text(), texts().lower()
+    quoted = re.findall(r'"([^"`\n]{10,})"', text) + re.findall(r"^> ((?:.+\n?)+)", text, re.MULTILINE)
+    pieces = [
+        piece.strip()
+        for quote in quoted
+        for piece in re.split(r"…|(?<=\.) ", " ".join(quote.replace("\n> ", " ").split()).lower())
+    ]
+    assert len(pieces) > 3
+    assert [piece for piece in pieces if piece not in said] == []
