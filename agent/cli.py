@@ -153,9 +153,7 @@ def export(
         raise FixConfig(f"{output} is already there and stays as it is: give another name.") from None
     except OSError as error:
         raise FixConfig(f"{output} cannot be written: {error.strerror}.") from None
-    typer.echo(
-        f"{output}: {size} bytes. Verify it with: fieldproof-gateway verify {output} --gateway-key KEY"
-    )
+    typer.echo(f"{output}: {size} bytes. Verify it with: fieldproof-verify {output} --gateway-key KEY")
 
 
 app.add_typer(cli_told.app)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from agent import papers, rotation
 from agent.journal import Journal
 from agent.membership import Joined
-from proof import bundle
+from proof import sequence
 
 _AT_ONCE = 32
 
@@ -27,7 +27,9 @@ def pieces(
     """The bytes of a bundle of the proofs that overlap the time span and are still kept; `certificates` are
     the signed ones in force."""
     member = joined.membership
-    return bundle.write(member.device, member.network, _objects(call, joined, since_s, until_s, certificates))
+    return sequence.write(
+        member.device, member.network, _objects(call, joined, since_s, until_s, certificates)
+    )
 
 
 def _turns_before(journal: Journal, place: tuple[int, int]) -> list[bytes]:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gateway import evidence, folder, report
+from gateway import evidence, folder
 from gateway.cli_parts import DeviceId, Dir, Json, doorway, member, opened, say
 from gateway.errors import FixInput
 from gateway.ledger import Ledger
 from gateway.register import Register
-from proof import bundle
-from proof.keys import PUBLIC_KEY_BYTES, public_key_of
-from proof.reasons import Refused
+from verifier import command
+from verifier.cli import AsJson, Csv, File, Senml, public_key
+from verifier.command import Job, Unusable
 
-_MAX_BUNDLE_BYTES = 1 << 30
 app = typer.Typer()
 
 
@@ -47,36 +45,24 @@ def write_evidence(
 
 @app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(help="An evidence bundle.", dir_okay=False)],
+    file: File,
     gateway_key: Annotated[
         list[str], typer.Option(help="The gateway's public key in hex, its did:key, or its folder.")
     ],
-    as_json: Json = False,
+    as_json: AsJson = False,
+    csv: Csv = None,
+    senml: Senml = None,
 ) -> None:
-    """Judge an evidence bundle with nothing but the gateways' public keys."""
+    """Judge an evidence bundle with nothing but the gateways' public keys, like `fieldproof-verify`."""
     with doorway(as_json):
         keys = [_public_key(text) for text in gateway_key]
-        try:
-            if file.stat().st_size > _MAX_BUNDLE_BYTES:
-                raise FixInput(f"{file} is larger than {_MAX_BUNDLE_BYTES} bytes.")
-            finding = bundle.examine(file.read_bytes(), keys)
-        except OSError as error:
-            raise FixInput(f"Cannot read {file}: {error.strerror}.") from None
-        except Refused as refused:
-            raise FixInput(f"{file} is not valid evidence: {refused.verdict}.") from None
-        say(as_json, asdict(finding), *report.sentences(finding))
+    raise typer.Exit(command.run(Job(file, keys, as_json, csv, senml), "fieldproof-gateway"))
 
 
 def _public_key(text: str) -> bytes:
+    if Path(text).is_dir():
+        return folder.load_key(Path(text)).public_key
     try:
-        if text.startswith("did:key:"):
-            return public_key_of(text)
-        if len(text) == 2 * PUBLIC_KEY_BYTES:
-            return bytes.fromhex(text)
-    except (Refused, ValueError):
-        raise FixInput(f"{text!r} is not a public key.") from None
-    if not Path(text).is_dir():
-        raise FixInput(
-            f"{text[:80]!r} is neither a public key (64 hex digits or did:key:…) nor a gateway's folder."
-        )
-    return folder.load_key(Path(text)).public_key
+        return public_key(text)
+    except Unusable as error:
+        raise FixInput(f"{error.sentence} A gateway's folder will do, too.") from None

@@ -1,9 +1,11 @@
 """Evidence bundle (§11): everything a stranger needs to judge one device, in one file.
 
-- A CBOR sequence (RFC 8742) of byte strings. The first holds the header map {1: version, 2: device id,
-  3: network}; each other one a signed object: the membership, beacons, proofs in chain order, receipts,
-  calibration certificates, and before the first proof the rotations that lie before it (§8.4).
-- Judged with nothing but the gateways' public keys. One bad object spoils the bundle: it is named.
+- `proof.sequence` is its form. After the header come the membership, beacons, proofs in chain order,
+  receipts, calibration certificates, descriptors that proofs name by their hash, and before the first proof
+  the rotations that lie before it (§8.4).
+- Judged with nothing but the gateways' public keys. One bad object spoils the bundle: it is named. The header
+  is nobody's word: where it does not fit the membership, the header is what is wrong.
+- Judged in one pass: of a proof stay its place, its hashes and the times of its readings.
 - To which key the first one committed, only the gateway was told: a turn is confirmed where a receipt covers
   what the new key signed.
 """
@@ -11,146 +13,150 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 
-from proof import beacon, calibration, cbor, chain, cose, joining, receipt, rotation, sealing
-from proof.beacon import Beacon
+from proof import beacon, calibration, cbor, chain, cose, joining, receipt, rotation, sealing, sequence
+from proof import descriptor as descriptors
 from proof.calibration import SignedCertificate
 from proof.chain import Head
-from proof.claims import Gap, Predecessor
+from proof.claims import Gap, Lost, Predecessor
 from proof.cose import Typ
-from proof.descriptor import InstrumentDescriptor
-from proof.fields import Fields
+from proof.coverage import Watcher
+from proof.descriptor import Descriptor, InstrumentDescriptor
+from proof.finding import Finding, LogSpan, Turn
 from proof.joining import Membership
-from proof.keys import public_key_of
+from proof.keys import device_id, public_key_of
 from proof.reasons import QUALITY_REASONS, Reason, Refused
 from proof.receipt import Receipt
 from proof.rotation import DeviceKey, Rotation
 from proof.sealing import Proof
+from proof.sequence import Item, Place, Read, Spoiled
 
-VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A change of the device's key, from `seq` of `log` on."""
-
-    log: bytes
-    seq: int
-    new_key: bytes
-    confirmed: bool
+write = sequence.write
+_DESCRIPTOR_START = 0xA6  # a map of six; every signed object starts with tag 18
+_DESCRIPTOR = "descriptor"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a bundle shows. `signed_after_s` and `signed_before_s` are None where nothing bounds the time;
-    `certificates` are (instrument, certificate) for those that the last descriptor names; `turns` lead from
-    the device's first key to that of the last proof. `elsewhere` are logs that a later one names as the one
-    before it and that are not in the bundle there: another board's, or another card's."""
-
-    device: str
-    network: str
-    key_class: str
-    simulated: bool
-    proofs: int
-    readings: int
-    first_seq: int
-    last_seq: int
-    signed_after_s: int | None
-    signed_before_s: int | None
-    receipted_seq: int
-    instruments: tuple[InstrumentDescriptor, ...]
-    gaps: tuple[Gap, ...]
-    lost: int
-    flags: tuple[tuple[str, int], ...]
-    certificates: tuple[tuple[str, SignedCertificate], ...] = ()
-    turns: tuple[Turn, ...] = ()
-    elsewhere: tuple[Predecessor, ...] = ()
-
-
-def write(device: str, network: str, objects: Iterable[bytes]) -> Iterator[bytes]:
-    """The pieces of a bundle file; `objects` are signed objects, the membership first."""
-    yield cbor.bstr(cbor.encode({1: VERSION, 2: device, 3: network}))
-    yield from map(cbor.bstr, objects)
-
-
-def examine(data: bytes, gateway_keys: Collection[bytes]) -> Finding:
-    """Judge a whole bundle; raises `Refused` naming the object that is wrong."""
-    items = _items(data)
-    fields = Fields(cbor.decode(next(items, b""), 256, "the header"), "the bundle's header")
-    if fields.integer(1) != VERSION:
-        raise Refused(Reason.MALFORMED, f"this verifier reads bundle version {VERSION}")
-    examiner = _Examiner(fields.text(2), fields.text(3, 32), gateway_keys)
-    fields.end()
-    for number, item in enumerate(items, start=1):
-        try:
-            examiner.take(number, item)
-        except Refused as refused:
-            raise Refused(refused.verdict.reason, f"object {number}: {refused.verdict.detail}") from None
-    examiner.require_chain()
+def examine(data: bytes | Read, gateway_keys: Collection[bytes]) -> Finding:
+    """Judge a whole bundle; raises `Spoiled` naming the object that is wrong."""
+    items = sequence.items(sequence.reader(data) if isinstance(data, bytes) else data)
+    first = next(items, None)
+    if first is None:
+        raise Spoiled(Place(0, 0, 0, "header"), Reason.MALFORMED, "the file is empty")
+    examiner = _Examiner(first, gateway_keys)
+    for item in items:
+        examiner.take(item)
     return examiner.finding()
 
 
-def proofs(data: bytes) -> Iterator[Proof]:
+def proofs(data: bytes | Read) -> Iterator[Proof]:
     """The proofs of a bundle in its order; call `examine` first. Raises `Refused`."""
-    for item in list(_items(data))[1:]:
-        if cose.typ_of(item) is Typ.PROOF:
-            yield sealing.parse(item)
+    for item in sequence.items(sequence.reader(data) if isinstance(data, bytes) else data):
+        if item.place.number and item.data[:1] == b"\xd2" and cose.typ_of(item.data) is Typ.PROOF:
+            yield sealing.parse(item.data)
 
 
-def _items(data: bytes) -> Iterator[bytes]:
-    rest = memoryview(data)
-    while rest:
-        item, rest = cbor.take_bstr(rest)
-        yield item
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """What `chain.place` must know of a proof, and where it lies."""
+
+    place: Place
+    log: bytes
+    seq: int
+    prev: bytes | Predecessor | None
+    hash: bytes
+    bootcount: int
 
 
 class _Examiner:
-    def __init__(self, device: str, network: str, gateway_keys: Collection[bytes]) -> None:
-        self._device, self._network, self._gateway_keys = device, network, gateway_keys
-        self._key = DeviceKey(public_key_of(device))
+    def __init__(self, header: Item, gateway_keys: Collection[bytes]) -> None:
+        self._header, self._gateway_keys = header.place, gateway_keys
+        self._device, self._network = sequence.header(header)
+        try:
+            self._key = DeviceKey(public_key_of(self._device))
+        except Refused as refused:
+            raise Spoiled(header.place, refused.verdict.reason, refused.verdict.detail) from None
         self._turns: list[tuple[int, Rotation]] = []  # each with the number of proofs before it
-        self._membership: Membership | None = None
-        self._proofs: list[Proof] = []
-        self._numbers: list[int] = []
+        self._joined: tuple[Membership, str] | None = None  # and the gateway that signed it
+        self._links: list[_Link] = []
+        self._gaps: dict[bytes, list[Gap]] = {}
+        self._losses: list[Lost] = []
         self._receipts: list[Receipt] = []
-        self._beacons: dict[bytes, Beacon] = {}
+        self._beacons: dict[bytes, int] = {}  # hash -> issued at
+        self._named_beacons: set[bytes] = set()
         self._certificates: list[SignedCertificate] = []
+        self._descriptors: dict[bytes, Descriptor] = {}
+        self._apart: dict[bytes, Place] = {}  # descriptors that stand in the bundle by themselves
+        self._described: dict[bytes, int] = {}  # descriptor's hash -> proofs that name it, the newest last
+        self._counted: Counter[int] = Counter()
+        self._readings = 0
+        self._watcher = Watcher()
 
-    def take(self, number: int, item: bytes) -> None:
-        match cose.typ_of(item):
+    def take(self, item: Item) -> None:
+        place = item.place
+        try:
+            if item.data[:1] == bytes([_DESCRIPTOR_START]):
+                place = replace(place, kind=_DESCRIPTOR)
+                self._take_descriptor(item.data, place)
+                return
+            typ = cose.typ_of(item.data)
+            place = replace(place, kind=typ.word)
+            if typ is Typ.PROOF:
+                proof = sealing.parse(item.data)
+                place = replace(place, seq=proof.claims.seq)
+                self._take_proof(proof, place)
+            else:
+                self._take(typ, item.data)
+        except Spoiled:
+            raise
+        except Refused as refused:
+            raise Spoiled(place, refused.verdict.reason, refused.verdict.detail) from None
+
+    def _take(self, typ: Typ, data: bytes) -> None:
+        match typ:
             case Typ.MEMBERSHIP:
-                membership = joining.open_membership(item, self._gateway_keys, self._device)
-                if membership.network != self._network:
-                    raise Refused(Reason.WRONG_NETWORK, f"a membership of network {membership.network!r}")
-                self._membership = membership
+                self._take_membership(data)
             case Typ.BEACON:
-                opened = beacon.open_beacon(item, self._trusted(), self._network)
-                self._beacons[opened.hash] = opened
+                opened = beacon.open_beacon(data, self._trusted(), self._network)
+                self._beacons[opened.hash] = opened.issued_at_s
             case Typ.RECEIPT:
-                self._receipts.append(receipt.open_receipt(item, self._trusted(), self._device))
-            case Typ.PROOF:
-                self._proof(sealing.parse(item))
-                self._numbers.append(number)
+                self._receipts.append(receipt.open_receipt(data, self._trusted(), self._device))
             case Typ.ROTATION:
                 self._trusted()
-                if self._proofs:
+                if self._links:
                     raise Refused(Reason.MALFORMED, "a rotation outside a proof must come before the proofs")
-                self._turn(rotation.parse(item))
+                self._turn(rotation.parse(data))
             case Typ.CALIBRATION:
                 self._trusted()
-                self._certificates.append(calibration.open_certificate(item))
-            case typ:
-                raise Refused(Reason.WRONG_TYP, f"{typ!r} does not belong in a bundle")
+                self._certificates.append(calibration.open_certificate(data))
+            case _:
+                raise Refused(Reason.WRONG_TYP, f"a {typ.word} does not belong in a bundle")
+
+    def _take_membership(self, data: bytes) -> None:
+        signed = cose.parse(data, Typ.MEMBERSHIP, joining.MAX_BYTES)
+        key = signed.require_signature(self._gateway_keys)
+        membership = joining.open_membership(data, [key], str(signed.claims.get(cose.SUB)))
+        if membership.device != self._device:
+            raise Spoiled(self._header, Reason.UNKNOWN_DEVICE, "the membership is of another device")
+        if membership.network != self._network:
+            raise Spoiled(
+                self._header, Reason.WRONG_NETWORK, f"the membership is of network {membership.network!r}"
+            )
+        self._joined = membership, device_id(key)
+
+    def _take_descriptor(self, data: bytes, place: Place) -> None:
+        self._trusted()
+        described = descriptors.from_map(cbor.decode(data, cose.MAX_BYTES, "the descriptor"))
+        self._descriptors[described.hash()] = described
+        self._apart[described.hash()] = place
 
     def _trusted(self) -> Collection[bytes]:
-        if self._membership is None:
+        if self._joined is None:
             raise Refused(Reason.MALFORMED, "the membership must come first")
-        return self._membership.gateway_keys
+        return self._joined[0].gateway_keys
 
-    def _proof(self, proof: Proof) -> None:
+    def _take_proof(self, proof: Proof, place: Place) -> None:
         self._trusted()
         claims = proof.claims
         if turn := rotation.of_proof(claims):
@@ -160,86 +166,122 @@ class _Examiner:
             raise Refused(Reason.UNKNOWN_DEVICE, "a proof of another device")
         if claims.network != self._network:
             raise Refused(Reason.WRONG_NETWORK, f"sealed for {claims.network!r}")
-        proof.readings()
-        self._proofs.append(proof)
+        readings = proof.readings()
+        before = self._links[-1] if self._links else None
+        log = before.log if before and before.log == claims.log else claims.log  # one object for many
+        prev = before.hash if before and before.hash == claims.prev else claims.prev
+        self._links.append(_Link(place, log, claims.seq, prev, proof.hash, claims.bootcount))
+        self._gaps.setdefault(log, []).extend(claims.gaps)
+        self._losses += claims.lost
+        self._named_beacons.update(claims.freshness[:1])
+        if claims.descriptor:
+            self._descriptors[claims.descriptor_hash] = claims.descriptor
+        self._described[claims.descriptor_hash] = self._described.pop(claims.descriptor_hash, 0) + 1
+        self._readings += len(readings)
+        for flags in (reading.flags for reading in readings if reading.flags):
+            self._counted.update(bit for bit in QUALITY_REASONS if flags & bit)
+        self._watcher.take(claims, readings)
 
     def _turn(self, turn: Rotation) -> None:
         if turn.device != self._device:
             raise Refused(Reason.UNKNOWN_DEVICE, "a rotation of another device")
         key = rotation.succeed(turn, self._key)
         if key.number > self._key.number:
-            self._turns.append((len(self._proofs), turn))
+            self._turns.append((len(self._links), turn))
         self._key = key
 
-    def require_chain(self) -> None:
-        """§4.7, when all is read: the proofs after a gap may come before the one that declares it."""
-        gaps: dict[bytes, list[Gap]] = {}
-        for proof in self._proofs:
-            gaps.setdefault(proof.claims.log, []).extend(proof.claims.gaps)
-        for number, (before, proof) in zip(self._numbers[1:], pairwise(self._proofs), strict=True):
-            log, claims = before.claims.log, proof.claims
-            if _leads_elsewhere(before, proof):
-                continue
-            head = Head(log, before.claims.seq, before.hash)
-            verdict = chain.place(claims, proof.hash, head, before.claims.bootcount, None, gaps[log])
-            if verdict.reason is not Reason.ACCEPTED:
-                raise Refused(Reason.BROKEN_CHAIN, f"object {number}: seq {claims.seq}: {verdict}")
-
     def finding(self) -> Finding:
-        if not self._proofs:
-            raise Refused(Reason.MALFORMED, "the bundle holds no proof")
-        first, last = self._proofs[0], self._proofs[-1]
-        hashes = {(p.claims.log, p.claims.seq): p.hash for p in self._proofs}
-        places = {place: number for number, place in enumerate(hashes)}
-        covering = [
-            r for r in self._receipts if r.head_seq and hashes.get((r.log, r.head_seq)) == r.head_hash
-        ]
-        whole = [
-            r.received_at_s for r in covering if (r.log, r.head_seq) == (last.claims.log, last.claims.seq)
-        ]
-        after = [
-            self._beacons[p.claims.freshness[0]].issued_at_s
-            for p in self._proofs
-            if p.claims.freshness and p.claims.freshness[0] in self._beacons
-        ]
-        readings = [reading for proof in self._proofs for reading in proof.readings()]
-        counts = Counter(bit for reading in readings for bit in QUALITY_REASONS if reading.flags & bit)
-        descriptors = [p.claims.descriptor for p in self._proofs if p.claims.descriptor]
-        instruments = descriptors[-1].instruments if descriptors else ()
-        covered = max((places[r.log, r.head_seq] for r in covering), default=-1)
+        """When all is read: the proofs after a gap may come before the one that declares it."""
+        if self._joined is None or not self._links:
+            raise Spoiled(self._header, Reason.MALFORMED, "the bundle holds no proof")
+        elsewhere = tuple(self._require_chain())
+        for found, place in self._apart.items():
+            if found not in self._described:
+                raise Spoiled(place, Reason.MALFORMED, "a descriptor that no proof of the bundle names")
+        (membership, gateway), first, last = self._joined, self._links[0], self._links[-1]
+        numbers = {(link.log, link.seq): number for number, link in enumerate(self._links)}
+        covering = []
+        for known in self._receipts:
+            number = numbers.get((known.log, known.head_seq))
+            if number is not None and self._links[number].hash == known.head_hash:
+                covering.append((number, known))
+        covered = max((number for number, _ in covering), default=-1)
+        whole = [known.received_at_s for number, known in covering if number == len(self._links) - 1]
+        after = [self._beacons[named] for named in self._named_beacons if named in self._beacons]
+        described = [self._descriptors[known] for known in self._described if known in self._descriptors]
+        instruments = described[-1].instruments if described else ()
         return Finding(
             device=self._device,
             network=self._network,
-            key_class=descriptors[-1].key_class if descriptors else "not stated",
-            simulated=any(descriptor.simulated for descriptor in descriptors),
-            proofs=len(self._proofs),
-            readings=len(readings),
-            first_seq=first.claims.seq,
-            last_seq=last.claims.seq,
+            network_kind=membership.kind,
+            gateway=gateway,
+            key_class=described[-1].key_class if described else "not stated",
+            simulated=any(descriptor.simulated for descriptor in described) if described else None,
+            proofs=len(self._links),
+            readings=self._readings,
+            first_seq=first.seq,
+            last_seq=last.seq,
+            logs=tuple(self._logs()),
             signed_after_s=min(after) if after else None,
             signed_before_s=min(whole) if whole else None,
-            receipted_seq=max((r.head_seq for r in covering if r.log == last.claims.log), default=0),
+            receipted_seq=max((known.head_seq for _, known in covering if known.log == last.log), default=0),
             instruments=instruments,
-            gaps=tuple(gap for proof in self._proofs for gap in proof.claims.gaps),
-            lost=sum(lost.count for proof in self._proofs for lost in proof.claims.lost),
-            flags=tuple((QUALITY_REASONS[bit].value, count) for bit, count in sorted(counts.items())),
-            turns=tuple(
-                Turn(turn.log, turn.seq, turn.public_key, covered >= before) for before, turn in self._turns
+            former=tuple(_former(described, instruments)),
+            undescribed=sum(
+                count for known, count in self._described.items() if known not in self._descriptors
             ),
-            elsewhere=tuple(
-                after.claims.prev
-                for before, after in pairwise(self._proofs)
-                if isinstance(after.claims.prev, Predecessor) and _leads_elsewhere(before, after)
-            ),
+            coverage=tuple(self._watcher.coverage()),
+            gaps=tuple(gap for declared in self._gaps.values() for gap in declared),
+            losses=tuple(self._losses),
+            lost=sum(lost.count for lost in self._losses),
+            flags=tuple((QUALITY_REASONS[bit].value, count) for bit, count in sorted(self._counted.items())),
             certificates=tuple(
                 (i.name, signed) for i in instruments for signed in calibration.named(i, self._certificates)
             ),
+            turns=tuple(
+                Turn(turn.log, turn.seq, turn.public_key, covered >= before) for before, turn in self._turns
+            ),
+            elsewhere=elsewhere,
+            descriptors=tuple(self._descriptors.items()),
+            proof_hashes=tuple(link.hash for link in self._links),
         )
 
+    def _require_chain(self) -> Iterator[Predecessor]:
+        """§4.7; gives the logs that are named and not here."""
+        before = self._links[0]
+        for link in self._links[1:]:
+            if (other := _named_elsewhere(before, link)) is not None:
+                yield other
+            else:
+                head = Head(before.log, before.seq, before.hash)
+                verdict = chain.place(
+                    link, link.hash, head, before.bootcount, None, self._gaps.get(before.log, ())
+                )
+                if verdict.reason is not Reason.ACCEPTED:
+                    raise Spoiled(link.place, Reason.BROKEN_CHAIN, str(verdict))
+            before = link
 
-def _leads_elsewhere(before: Proof, proof: Proof) -> bool:
-    """Whether `proof` begins a log that does not follow the one before it in the bundle (§11.2)."""
-    log, prev = before.claims.log, proof.claims.prev
-    if proof.claims.log == log or not isinstance(prev, Predecessor):
-        return False
-    return prev.log != log or prev.reason == chain.SUPERSEDED
+    def _logs(self) -> Iterator[LogSpan]:
+        spans: dict[bytes, LogSpan] = {}
+        for link in self._links:
+            span = spans.get(link.log, LogSpan(link.log, link.seq, link.seq, 0))
+            spans[link.log] = replace(span, last_seq=link.seq, proofs=span.proofs + 1)
+        yield from spans.values()
+
+
+def _named_elsewhere(before: _Link, link: _Link) -> Predecessor | None:
+    """What `link` names, where it begins a log that does not follow the one before it here (§11.2)."""
+    prev = link.prev
+    if link.log == before.log or not isinstance(prev, Predecessor):
+        return None
+    return prev if prev.log != before.log or prev.reason == chain.SUPERSEDED else None
+
+
+def _former(
+    described: list[Descriptor], now: tuple[InstrumentDescriptor, ...]
+) -> Iterator[InstrumentDescriptor]:
+    said = set(now)
+    for instrument in (i for descriptor in described for i in descriptor.instruments):
+        if instrument not in said:
+            said.add(instrument)
+            yield instrument

@@ -13,11 +13,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
-from proof.claims import Claims, Gap, Predecessor
+from proof.claims import Gap, Predecessor
 from proof.reasons import Reason, Verdict
 
 SUPERSEDED = "superseded"
+
+
+class Placed(Protocol):
+    """What a proof claims of its place; `proof.claims.Claims` is one."""
+
+    @property
+    def log(self) -> bytes: ...
+
+    @property
+    def seq(self) -> int: ...
+
+    @property
+    def prev(self) -> bytes | Predecessor | None: ...
+
+    @property
+    def bootcount(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +47,7 @@ class Head:
 
 
 def place(
-    claims: Claims,
+    claims: Placed,
     proof_hash: bytes,
     head: Head | None,
     bootcount: int,
@@ -93,7 +110,7 @@ def missing(
     return tuple(ranges[:limit])
 
 
-def _new_log(claims: Claims, head: Head) -> Verdict:
+def _new_log(claims: Placed, head: Head) -> Verdict:
     if claims.seq > 1:
         return Verdict(Reason.HELD, f"the first proof of log {claims.log.hex()} is missing")
     if not isinstance(claims.prev, Predecessor):

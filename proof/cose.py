@@ -41,6 +41,11 @@ class Typ(StrEnum):
     NEW_KEY = "application/fieldproof-new-key+cose"
     CHALLENGE = "application/fieldproof-challenge+cose"
 
+    @property
+    def word(self) -> str:
+        """What people call it: `proof`, `receipt` …"""
+        return self.value.removeprefix("application/fieldproof-").removesuffix("+cose")
+
 
 @dataclass(frozen=True, slots=True)
 class SignedObject:

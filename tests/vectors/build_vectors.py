@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import proof_samples as samples
-from tests.vectors import make_bad, make_bad_objects, make_good
+from tests.vectors import make_bad, make_bad_objects, make_bundles, make_good
 from tests.vectors.make_good import Vector
 
 HERE = Path(__file__).parent
@@ -46,6 +46,8 @@ def index(vectors: list[Vector], about: str) -> bytes:
             "expected": "verdict of a verifier at now_s (docs/protocol.md §10)",
             "notes": "what it notes on an accepted proof (§4.8-4.11)",
             "after": "names of the good proofs accepted before, in this order",
+            "object": "number of the object of a bundle that is wrong (§11.2)",
+            "finding": "what a verifier finds in a good bundle, at least; docs/evidence.md has the fields",
             "form": "how the message is packed (§7.3); plain COSE where absent",
         },
         "now_s": samples.NOW_S,
@@ -65,9 +67,9 @@ def index(vectors: list[Vector], about: str) -> bytes:
 def build() -> dict[str, bytes]:
     """Path below this folder -> content."""
     folders = {
-        "good": (make_good.vectors(), "objects a verifier accepts"),
+        "good": ([*make_good.vectors(), *make_bundles.good_bundles()], "objects a verifier accepts"),
         "bad": (
-            [*make_bad.vectors(), *make_bad_objects.vectors()],
+            [*make_bad.vectors(), *make_bad_objects.vectors(), *make_bundles.bad_bundles()],
             "objects a verifier refuses or notes, each wrong in one way",
         ),
     }

@@ -8,7 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from proof import cbor, cose, joining, receipt, sealing, wire
+from proof import cbor, cose, joining, receipt, wire
 from proof.claims import TimeClaim
 from proof.cose import Typ
 from proof.receipt import Receipt
@@ -31,7 +31,7 @@ from tests.proof_samples import (
     reading,
 )  # fmt: skip
 from tests.vectors.make_bad import FIRST, bad, flipped, with_payload
-from tests.vectors.make_good import BUNDLE, ENROLMENT, HEAD, ONE_READING, Vector
+from tests.vectors.make_good import ENROLMENT, HEAD, Vector
 
 
 def with_record(**changes: Any) -> bytes:
@@ -205,17 +205,6 @@ def other_objects() -> Iterator[Vector]:
     yield Vector(
         "claim_expired", "claim", "well formed: expiry is for the caller to judge", expired, "claim_refused"
     )
-    at = BUNDLE.index(sealing.parse(ONE_READING).signed.signature) + 9
-    spoiled = BUNDLE[:at] + bytes([BUNDLE[at] ^ 1]) + BUNDLE[at + 1 :]
-    yield Vector(
-        "bundle_one_flipped_byte",
-        "bundle",
-        "in the second proof: object 4",
-        spoiled,
-        "bad_signature",
-        {"object": 4},
-    )
-    yield Vector("bundle_truncated", "bundle", "the receipt is cut", BUNDLE[:-1], "malformed")
 
 
 def vectors() -> Iterator[Vector]:

@@ -233,7 +233,4 @@ def vectors() -> list[Vector]:
         of_gateway("membership", "membership", "what a device trusts follows from it", JOINED),
         Vector("claim", "claim", "made by the gateway's operator for one device", CLAIM.to_text().encode()),
         Vector("claim_with_authority", "claim", "its broker has an authority of its own", WITH_CA),
-        Vector("bundle", "bundle", "membership, beacon, five proofs and the receipt that dates them", BUNDLE),
-        Vector("bundle_with_rotation", "bundle", "the key changes with the second proof", TURNED_BUNDLE),
-        Vector("bundle_behind_a_rotation", "bundle", "the rotation stands before the proofs", LATER_BUNDLE),
     ]

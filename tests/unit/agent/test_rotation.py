@@ -20,6 +20,7 @@ from agent.store import open_journal
 from agent.succession import ROLLED_BACK
 from proof import bundle, joining, receipt, sealing
 from proof.cose import object_hash
+from proof.finding import Finding
 from proof.joining import Membership
 from proof.keys import Signer, key_id
 from proof.receipt import Receipt
@@ -88,7 +89,7 @@ class Device:
         if turn is not None and rotation.is_receipted(self.journal, turn):
             self.sealer.settled(self.keys.settle(turn.new.public_key))
 
-    def finding(self) -> bundle.Finding:
+    def finding(self) -> Finding:
         member = Membership(self.id, NETWORK, "test", (GATEWAY.public_key,), (), START_S, None)
         signed = joining.sign_membership(member, GATEWAY, START_S)
         joined = Joined("", (GATEWAY.public_key,), signed, member)

@@ -14,9 +14,16 @@ from hardware_sim import cli as sim_cli
 from provisioning import cli as provision_cli
 from tests import docs_commands
 from tests.docs_commands import PORTS, ROOT
+from verifier import cli as verify_cli
 
 FREE = dict.fromkeys(PORTS, 1)
-PROGRAMS = {"agent": agent_cli, "gateway": gateway_cli, "provision": provision_cli, "sim": sim_cli}
+PROGRAMS = {
+    "agent": agent_cli,
+    "gateway": gateway_cli,
+    "provision": provision_cli,
+    "sim": sim_cli,
+    "verify": verify_cli,
+}
 
 
 def follow(text, folder):
@@ -124,7 +131,7 @@ def called():
     for page in docs_commands.pages():
         text = (ROOT / page).read_text().replace("\\\n", " ")
         for line in re.findall(
-            r"(?<![=\w])(?<!-u )fieldproof-(?:agent|gateway|provision|sim) [^\n`|&;)>]+", text
+            r"(?<![=\w])(?<!-u )fieldproof-(?:agent|gateway|provision|sim|verify) [^\n`|&;)>]+", text
         ):
             program, *words = line.partition("  #")[0].split()
             yield page, program.removeprefix("fieldproof-"), words

@@ -11,6 +11,7 @@ from gateway.store import Store
 from proof import bundle, wire
 from proof.beacon import open_challenge
 from proof.cose import object_hash
+from proof.finding import Finding
 from proof.keys import device_id
 from tests.gateway_parts import GATEWAY, NETWORK, Device, Gateway, receipt_in
 
@@ -83,7 +84,7 @@ def test_a_restored_device_goes_on_after_an_equivocation_and_the_evidence_stays(
     assert len(gateway.register.evidence(device.id)) == 2
 
 
-def shown(gateway: Gateway, device: Device) -> bundle.Finding:
+def shown(gateway: Gateway, device: Device) -> Finding:
     pieces = evidence.pieces(device.id, gateway.ledger, gateway.register, GATEWAY, int(gateway.now_s))
     return bundle.examine(b"".join(pieces), [GATEWAY.public_key])
 

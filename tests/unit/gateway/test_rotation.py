@@ -12,6 +12,7 @@ from gateway.service import Inbound
 from proof import bundle, joining, rotation, wire
 from proof.claims import Predecessor
 from proof.cose import object_hash
+from proof.finding import Finding
 from proof.keys import SeedSigner, key_id
 from proof.reasons import Reason, Refused
 from proof.receipt import NO_LOG
@@ -33,7 +34,7 @@ def forked(device: Device, seq: int, signer: SeedSigner) -> bytes:
     return device.other(signer, seq=seq, prev=object_hash(before) if before else None, sealed_at_s=1)
 
 
-def examined(gateway: Gateway, device: Device) -> bundle.Finding:
+def examined(gateway: Gateway, device: Device) -> Finding:
     from gateway import evidence
 
     pieces = evidence.pieces(device.id, gateway.ledger, gateway.register, GATEWAY, int(gateway.now_s))
@@ -344,16 +345,16 @@ def test_a_bundle_that_begins_behind_a_rotation_needs_it(gateway):
     membership = gateway.register.membership(device.id)
     last = device.proofs[device.log, 3]
 
-    def examine(*objects: bytes) -> bundle.Finding:
+    def examine(*objects: bytes) -> Finding:
         return bundle.examine(b"".join(bundle.write(device.id, NETWORK, objects)), [GATEWAY.public_key])
 
     assert [found.seq for found in examine(membership, turn, last).turns] == [2]
-    with pytest.raises(Refused, match="object 2: kid"):
+    with pytest.raises(Refused, match=r"object 2 \(proof, seq 3, .*\): kid"):
         examine(membership, last)
-    with pytest.raises(Refused, match="object 1: the membership must come first"):
+    with pytest.raises(Refused, match=r"object 1 \(rotation, .*\): the membership must come first"):
         examine(turn, membership, last)
-    with pytest.raises(Refused, match=r"object 3: .*before the proofs"):
+    with pytest.raises(Refused, match=r"object 3 .*before the proofs"):
         examine(membership, device.proofs[device.log, 1], turn)
     wrong = rotation.sign(device.log, 2, device.key(5), device.key(1), bytes(32), 0)
-    with pytest.raises(Refused, match=r"object 2: .*not signed by the key"):
+    with pytest.raises(Refused, match=r"object 2 .*not signed by the key"):
         examine(membership, wrong, last)

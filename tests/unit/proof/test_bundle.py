@@ -8,6 +8,7 @@ import pytest
 
 from proof import beacon, bundle, cbor, cose, joining, receipt
 from proof.claims import Gap, Lost, Predecessor
+from proof.finding import Finding
 from proof.reasons import Reason, Refused
 from proof.receipt import Receipt
 from tests.proof_samples import (
@@ -116,14 +117,14 @@ WRONG = {
         1,
         Reason.BAD_KEY,
     ),
-    "a membership of another device": (
+    "a header of another device than the membership": (
         (joining.sign_membership(replace(MEMBERSHIP, device=STRANGER_ID), GATEWAY, NOW_S), FIRST),
-        1,
+        0,
         Reason.UNKNOWN_DEVICE,
     ),
-    "a membership of another network": (
+    "a header of another network than the membership": (
         (joining.sign_membership(replace(MEMBERSHIP, network="heath"), GATEWAY, NOW_S), FIRST),
-        1,
+        0,
         Reason.WRONG_NETWORK,
     ),
     "a proof twice": ((JOINED, FIRST, FIRST), 3, Reason.BROKEN_CHAIN),
@@ -158,7 +159,7 @@ def test_one_wrong_object_spoils_the_bundle_and_is_named(case):
     objects, number, reason = case
     verdict = refusal(b"".join(bundle.write(DEVICE_ID, NETWORK, objects)))
     assert verdict.reason is reason
-    assert verdict.detail.startswith(f"object {number}: ")
+    assert verdict.detail.startswith(f"object {number} (")
 
 
 def test_one_changed_byte_anywhere_in_an_object_is_named_by_that_object_s_number():
@@ -168,7 +169,7 @@ def test_one_changed_byte_anywhere_in_an_object_is_named_by_that_object_s_number
         inside = start + len(cbor.bstr(item)) - len(item)
         for position in range(inside, inside + len(item), 7):
             changed = data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
-            assert refusal(changed).detail.startswith(f"object {number}: ")
+            assert refusal(changed).detail.startswith(f"object {number} (")
         start += len(cbor.bstr(item))
     assert start == len(data)
 
@@ -202,7 +203,7 @@ def test_a_bundle_cut_anywhere_is_refused_or_says_less():
             assert refusal(data[:size])
 
 
-def examine(*objects: bytes) -> bundle.Finding:
+def examine(*objects: bytes) -> Finding:
     return bundle.examine(b"".join(bundle.write(DEVICE_ID, NETWORK, objects)), [GATEWAY.public_key])
 
 

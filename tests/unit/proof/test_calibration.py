@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import report
 from proof import bundle, calibration, cbor, cose, joining
 from proof.calibration import BARKJOHN_2021, HUMIDITY_CORRECTED_PM, Certificate, apply, sign
 from proof.cose import IAT, ISS, SUB, Typ
+from proof.finding import Finding
 from proof.keys import SeedSigner, device_id
 from proof.reasons import Reason, Refused
 from tests.proof_samples import (
@@ -27,6 +27,7 @@ from tests.proof_samples import (
     NOW_S,
     proof,
 )
+from verifier import words
 
 CALIBRATOR = SeedSigner(bytes(range(160, 192)), "file")
 CALIBRATOR_ID = device_id(CALIBRATOR.public_key)
@@ -221,7 +222,7 @@ def test_a_descriptor_names_its_certificates_in_the_order_of_its_quantities():
     assert calibration.named(BME280, [FIRST, SECOND]) == ()
 
 
-def bundled(*objects: bytes, calibration_hash: bytes | None) -> bundle.Finding:
+def bundled(*objects: bytes, calibration_hash: bytes | None) -> Finding:
     instrument = replace(BME280, calibration_hash=calibration_hash)
     descriptor = replace(DESCRIPTOR, instruments=(instrument,))
     first = proof(descriptor=descriptor, descriptor_hash=descriptor.hash(), signer=DEVICE)
@@ -233,7 +234,7 @@ def bundled(*objects: bytes, calibration_hash: bytes | None) -> bundle.Finding:
 def test_a_bundle_shows_who_calibrated_what_against_what_and_until_when():
     finding = bundled(FIRST.data, calibration_hash=FIRST.hash)
     assert finding.certificates == (("bme280-76", FIRST),)
-    text = "\n".join(report.sentences(finding))
+    text = "\n".join(words.of(finding))
     assert "temperature calibrated against PT100 no. 7, DKD-K-00001 on 2027-01-14 08:00:00 UTC" in text
     assert "valid until 2027-01-16 08:00:00 UTC" in text
     assert f"by {CALIBRATOR_ID}" in text
@@ -242,9 +243,9 @@ def test_a_bundle_shows_who_calibrated_what_against_what_and_until_when():
 def test_a_certificate_that_no_descriptor_names_shows_nothing():
     finding = bundled(SECOND.data, calibration_hash=FIRST.hash)
     assert finding.certificates == ()
-    assert "which is not in the bundle" in "\n".join(report.sentences(finding))
+    assert "which is not in the bundle" in "\n".join(words.of(finding))
     assert "without calibration certificate" in "\n".join(
-        report.sentences(bundled(SECOND.data, calibration_hash=None))
+        words.of(bundled(SECOND.data, calibration_hash=None))
     )
 
 

@@ -101,7 +101,7 @@ def test_each_vector_gives_the_verdict_its_index_promises(folder, entry):
         judge(data, entry)
     assert refused.value.verdict.reason == entry["expected"]
     if "object" in entry:
-        assert refused.value.verdict.detail.startswith(f"object {entry['object']}: ")
+        assert refused.value.verdict.detail.startswith(f"object {entry['object']} (")
 
 
 @pytest.mark.parametrize("entry", [e for e in GOOD.values() if "readings" in e], ids=name)
