@@ -16,7 +16,7 @@ CUTS = 100
 REBOOTS = 10
 PI_PACKAGES := debootstrap qemu-system-arm qemu-user-static binfmt-support qemu-utils cpio e2fsprogs openssh-client
 # What tests start beside Python: a broker, a TPM and its tools, systemd-creds, a terminal. The name of a command or a package.
-TEST_PACKAGES := mosquitto shellcheck strace swtpm tpm2-tools systemd tmux
+TEST_PACKAGES := mosquitto chromium shellcheck strace swtpm tpm2-tools systemd tmux
 # Several tests wait at once; a process that has nothing left takes over what another still has to do.
 PARALLEL := -n auto --dist worksteal
 

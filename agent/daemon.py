@@ -24,6 +24,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent import logs, membership, memory, notify
 from agent import node as nodes
@@ -34,6 +35,9 @@ from agent.errors import AgentError, HardStop
 from agent.node import Node
 from agent.rotation import KeptKeys
 from agent.settings import Settings
+
+if TYPE_CHECKING:
+    from agent.page import Page
 
 
 def main(fd: int) -> int:
@@ -91,8 +95,13 @@ def serve(node: Node, settings: Settings, stop: threading.Event | None = None) -
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     server: ControlServer | None = None
+    page: Page | None = None
     try:
         node.start()
+        if settings.page.enabled:
+            from agent import page as pages  # off, it costs nothing
+
+            page = pages.start(node, settings)
         server = ControlServer(
             settings.control_socket,
             node.status,
@@ -110,6 +119,8 @@ def serve(node: Node, settings: Settings, stop: threading.Event | None = None) -
     finally:
         if server:
             server.close()
+        if page:
+            page.close()
         node.stop()
     return 0
 

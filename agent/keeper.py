@@ -99,6 +99,8 @@ class Keeper:
         """The sentence of a journal that could not be written the last time; "" while it can."""
         self.turns = 0
         """How often the thread has gone round: what the watchdog looks at."""
+        self.on_appended: Callable[[Captured], None] = lambda _sample: None
+        """Called after `append`, from its caller's thread."""
 
     def start(self) -> None:
         self._thread.start()
@@ -144,6 +146,7 @@ class Keeper:
         else:
             self._held.append(sample)
         self.challenges.appended(sample)
+        self.on_appended(sample)
 
     def note_missed(self, missed: Missed) -> None:
         self.call(lambda journal: journal.note_missed(missed))

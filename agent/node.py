@@ -47,7 +47,7 @@ from agent.sealer import Sealer
 from agent.settings import InstrumentSettings, Settings
 from agent.store import open_journal
 from agent.watch import LOOK_S, Watch
-from drivers.contract import Identity
+from drivers.contract import Identity, Quantity
 from drivers.errors import DriverError, NeedsHuman
 from proof.beacon import Challenge
 from proof.chain import SUPERSEDED
@@ -244,6 +244,21 @@ class Node:
             self.keeper.problem or problem,
             free,
         )
+
+    def quantities(self, instrument: str) -> tuple[Quantity, ...]:
+        """What it measures."""
+        return self._instruments[instrument].quantities
+
+    def calibrations(self) -> dict[str, list[tuple[str, int | None]]]:
+        """By instrument, of each certificate in force: its quantity, and when it expires."""
+        return {
+            name: [(s.certificate.quantity, s.certificate.expires_s) for s in signed]
+            for name, signed in self._certificates.items()
+        }
+
+    @property
+    def now_s(self) -> float:
+        return self._clock.wall().ns / 1e9
 
     def rotate(self) -> dict[str, object]:
         """Change the device's key now; what was done. Raises `AgentError`."""

@@ -29,6 +29,7 @@ MAX_CONFIG_BYTES = 256 * 1024
 MAX_INSTRUMENTS = 64
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _PREFIX = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+){0,5}")
+_LISTEN = re.compile(r"(?:[0-9.]{7,15}|\[[0-9a-fA-F:.]{2,45}\]|localhost):[0-9]{1,5}")
 _STRICT = {"extra": "forbid", "strict": False}
 
 Seconds = Annotated[float, Ge(0.01), Le(31_536_000)]
@@ -195,6 +196,24 @@ class LocationSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PageSettings:
+    """A page for people in the local network, and `/metrics`: how the node is, and the last 48 hours. It is
+    read-only and has no password: whoever is in the network can read it. docs/page.md shows it."""
+
+    __pydantic_config__ = _STRICT
+    enabled: bool = False
+    """Serve it. Off, it costs nothing."""
+    listen: str = "0.0.0.0:8733"
+    """Address and port. `0.0.0.0` is every IPv4 address of this machine, `[::]` the IPv6 ones too,
+    `127.0.0.1` this machine only. Whatever stands here, only private, link-local and loopback addresses are
+    answered."""
+
+    def __post_init__(self) -> None:
+        if not _LISTEN.fullmatch(self.listen):
+            raise ValueError("listen: an address and a port, such as 0.0.0.0:8733")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """These keys stand before the first table of the file."""
 
@@ -217,6 +236,8 @@ class Settings:
     """Home Assistant, over a broker of your own."""
     location: LocationSettings | None = None
     """Where the node stands."""
+    page: PageSettings = field(default_factory=PageSettings)
+    """The page."""
     log_format: Literal["text", "json"] = "text"
     """`text` for people, `json` for machines."""
     calibrators: tuple[str, ...] = ()

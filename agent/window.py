@@ -78,9 +78,11 @@ class SendWindow:
         """Whether the broker has answered to something for so long with nothing."""
         return any(now_s - since_s >= PUBACK_S for _, since_s in self._flights.values())
 
-    def delivered(self, mid: int) -> None:
-        self._flights.pop(mid, None)
+    def delivered(self, mid: int) -> int | None:
+        """The sequence number of the proof that `mid` was, if it was one."""
         self._taken = True
+        seq, _ = self._flights.pop(mid, (None, 0.0))
+        return seq
 
     def refused(self, mid: int) -> None:
         """It goes again, and so does what was sent after it."""

@@ -131,7 +131,7 @@ def test_a_file_with_many_errors_names_the_first_five(config):
 
 def test_the_schema_can_be_printed_and_names_every_table():
     schema = json.loads(json.dumps(json_schema()))
-    tables = "state_dir key instrument proof journal mqtt home_assistant location log_format calibrators"
+    tables = "state_dir key instrument proof journal mqtt home_assistant location page log_format calibrators"
     assert set(tables.split()) == set(schema["properties"])
     assert set(schema["required"]) == {"state_dir", "key", "instrument"}
 

@@ -1,0 +1,204 @@
+"""The page: what a person on the local network sees of this node. Imported only where it is switched on.
+
+- Read-only, and never in the way: what it needs of the journal it reads like everybody else, in short jobs,
+  at most once a second however many look on; what takes long is made in its own threads.
+- `/api/status` is `Node.status` and what is newest; `/api/history` the last 48 hours; `/api/proofs` the way
+  of the last twenty; `/evidence` the bundle. `/` and `/static/` are files.
+- A page that cannot be served is said, and the node samples on.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from agent import __version__
+from agent.errors import AgentError
+from agent.history import HOURS, History, Told
+from agent.journal import Journal, unpacked
+from agent.node import Node
+from agent.settings import Settings
+from proof import sealing
+from proof.keys import multibase_part
+from proof.reasons import Refused
+from web import app, response, server
+from web.response import Answer, OneAtATime, as_download, as_json, whole_number
+
+T = TypeVar("T")
+WWW = Path(__file__).parent / "www"
+PROOFS = 20
+_KEPT_S = 1.0
+_MOST_KEPT = 8  # histories of instruments, some 50 KB each
+_LATEST_S = 2**40
+_Way = dict[str, Any]
+
+
+def start(node: Node, settings: Settings) -> Page | None:
+    """The running page; None where it cannot listen, which the owner is told."""
+    try:
+        return Page(node, settings)
+    except server.CannotListen as error:
+        node.tell(f"{error} Nothing else is affected; see [page] in the configuration.")
+        return None
+
+
+class Page:
+    def __init__(self, node: Node, settings: Settings) -> None:
+        self._node = node
+        self._history = History(
+            [
+                Told(i.name, i.interval_s, tuple((q.name, q.unit) for q in node.quantities(i.name)))
+                for i in settings.instrument
+            ]
+        )
+        self._sent: OrderedDict[tuple[int, int], float] = OrderedDict()
+        self._sealed: OrderedDict[tuple[int, int], int | None] = OrderedDict()
+        self._status, self._proofs = Kept(self._make_status), Kept(self._make_proofs)
+        self._histories: OrderedDict[tuple[str, int], Kept[str]] = OrderedDict()
+        self._one_at_a_time = OneAtATime()
+        self._stop = threading.Event()
+        files = response.files(WWW, "/") | response.files(response.STATIC, "/static/")
+        self._server = server.serve(app.make(self._handlers(), files, home_only=True), settings.page.listen)
+        self.port = self._server.port
+        node.keeper.on_appended = self._history.append
+        node.publisher.on_delivered = self._delivered
+        self._filler = threading.Thread(target=self._fill, name="page-history", daemon=True)
+        self._filler.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._server.close()
+        self._filler.join(5)
+
+    def _handlers(self) -> dict[str, app.Handler]:
+        return {
+            "/api/status": lambda _: as_json(self._status.get()),
+            "/api/proofs": lambda _: as_json(self._proofs.get()),
+            "/api/history": self._history_of,
+            "/evidence": self._evidence,
+        }
+
+    def _fill(self) -> None:
+        try:
+            self._history.fill(self._node.keeper.read, self._node.now_s, self._stop)
+        except AgentError as error:
+            self._node.tell(f"The page cannot show what was before its start: {error.sentence}")
+
+    def _delivered(self, log_id: int, seq: int) -> None:
+        self._sent[log_id, seq] = self._node.now_s
+        while len(self._sent) > 2 * PROOFS:
+            self._sent.popitem(last=False)
+
+    def _make_status(self) -> dict[str, object]:
+        return {
+            **self._node.status(),
+            "version": __version__,
+            "now_s": self._node.now_s,
+            "history_filled": self._history.filled,
+            "newest": {
+                name: {
+                    "at_s": newest.at_s,
+                    "flags": newest.flags,
+                    "values": [list(value) for value in newest.values],
+                }
+                for name, newest in self._history.newest().items()
+            },
+            "calibrations": self._node.calibrations(),
+        }
+
+    def _make_proofs(self) -> list[_Way]:
+        rows = self._node.keeper.read(_last_proofs, timeout_s=15)
+        for *place, message, proof_hash, _, _, _, _ in rows:
+            if (at := (place[0], place[1])) not in self._sealed:
+                self._sealed[at] = _sealed_at_s(message, proof_hash, at[1])
+        while len(self._sealed) > 2 * PROOFS:
+            self._sealed.popitem(last=False)
+        return [
+            {
+                "seq": seq,
+                "readings": readings,
+                "first_s": first_s,
+                "last_s": last_s,
+                "sealed_s": self._sealed.get((log_id, seq)),
+                "sent_s": self._sent.get((log_id, seq)),
+                "receipted_s": receipted_s,
+            }
+            for log_id, seq, _, _, readings, first_s, last_s, receipted_s in rows
+        ]
+
+    def _history_of(self, query: Mapping[str, str]) -> Answer:
+        """Of one instrument, where `query` names it; else of all, one after the other."""
+        hours = whole_number(query, "hours", HOURS, 1, HOURS)
+        names = list(self._history.instruments)
+        if (name := query.get("instrument")) is None:
+            pieces = self._one_at_a_time(lambda: _listed(self._columns(name, hours) for name in names))
+            return Answer(pieces, "application/json")
+        if name not in names:
+            raise response.NotAnswered(HTTPStatus.NOT_FOUND, "There is no instrument of that name.")
+        return Answer(b"".join(_listed([self._columns(name, hours)])), "application/json")
+
+    def _columns(self, name: str, hours: int) -> str:
+        def make() -> str:
+            now_s = self._node.now_s
+            series = ",".join(self._history.json_of(name, now_s - hours * 3600, now_s))
+            told = self._history.instruments[name]
+            return (
+                f'{{"instrument":{json.dumps(name)},"interval_s":{told.interval_s},"now_s":{now_s:.0f},'
+                f'"width_s":{self._history.width_s},"series":[{series}]}}'
+            )
+
+        kept = self._histories.setdefault((name, hours), Kept(make))
+        while len(self._histories) > _MOST_KEPT:
+            self._histories.popitem(last=False)
+        return kept.get()
+
+    def _evidence(self, query: Mapping[str, str]) -> Answer:
+        since_s = whole_number(query, "since", 0, 0, _LATEST_S)
+        until_s = whole_number(query, "until", _LATEST_S, 0, _LATEST_S)
+        pieces = self._one_at_a_time(lambda: self._node.export(since_s, until_s))
+        name = f"fieldproof-{multibase_part(self._node.device)[-8:]}.cbor"
+        return as_download(pieces, name)
+
+
+class Kept(Generic[T]):
+    """What `make` gives, made at most once a second."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._made: tuple[float, T] | None = None
+
+    def get(self) -> T:
+        with self._lock:
+            if self._made is None or time.monotonic() - self._made[0] > _KEPT_S:
+                self._made = (time.monotonic(), self._make())
+            return self._made[1]
+
+
+def _listed(objects: Any) -> Iterator[bytes]:
+    yield b"["
+    for number, text in enumerate(objects):
+        yield b"," * bool(number) + text.encode()
+    yield b"]"
+
+
+def _last_proofs(journal: Journal) -> list[tuple[Any, ...]]:
+    return journal.execute(
+        "SELECT log_id, seq, data, hash, readings, first_s, last_s, receipted_s FROM proofs "
+        "ORDER BY log_id DESC, seq DESC LIMIT ?",
+        (PROOFS,),
+    ).fetchall()
+
+
+def _sealed_at_s(message: bytes | None, proof_hash: bytes, seq: int) -> int | None:
+    """What the proof itself says; None where its bytes are gone or damaged: the journal sees to that."""
+    try:
+        return sealing.parse(unpacked(message, proof_hash, seq)).claims.sealed_at_s if message else None
+    except (Refused, sqlite3.Error):
+        return None
