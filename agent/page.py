@@ -3,7 +3,7 @@
 - Read-only, and never in the way: what it needs of the journal it reads like everybody else, in short jobs,
   at most once a second however many look on; what takes long is made in its own threads.
 - `/api/status` is `Node.status` and what is newest; `/api/history` the last 48 hours; `/api/proofs` the way
-  of the last twenty; `/evidence` the bundle. `/` and `/static/` are files.
+  of the last twenty; `/api/log` the diary; `/evidence` the bundle. `/` and `/static/` are files.
 - A page that cannot be served is said, and the node samples on.
 """
 
@@ -33,7 +33,7 @@ from web.response import Answer, OneAtATime, as_download, as_json, whole_number
 
 T = TypeVar("T")
 WWW = Path(__file__).parent / "www"
-PROOFS = 20
+PROOFS, LOG_LINES = 20, 50
 _KEPT_S = 1.0
 _MOST_KEPT = 8  # histories of instruments, some 50 KB each
 _LATEST_S = 2**40
@@ -61,6 +61,7 @@ class Page:
         self._sent: OrderedDict[tuple[int, int], float] = OrderedDict()
         self._sealed: OrderedDict[tuple[int, int], int | None] = OrderedDict()
         self._status, self._proofs = Kept(self._make_status), Kept(self._make_proofs)
+        self._log = Kept(lambda: node.log(LOG_LINES))
         self._histories: OrderedDict[tuple[str, int], Kept[str]] = OrderedDict()
         self._one_at_a_time = OneAtATime()
         self._stop = threading.Event()
@@ -81,6 +82,7 @@ class Page:
         return {
             "/api/status": lambda _: as_json(self._status.get()),
             "/api/proofs": lambda _: as_json(self._proofs.get()),
+            "/api/log": lambda _: as_json(self._log.get()),
             "/api/history": self._history_of,
             "/evidence": self._evidence,
         }

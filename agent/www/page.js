@@ -66,11 +66,11 @@ function showState(status) {
 const remedy = (condition) => (condition.remedy ? el("p", {}, "What to do: ", condition.remedy) : null);
 const rough = (seconds) => (seconds < 100 ? `${Math.max(10, Math.ceil(seconds / 10) * 10)} seconds` : lasting(seconds));
 
-function waiting(status) {
-  const proofs = status.proofs.unreceipted;
-  const open = status.readings.unsealed;
-  if (!proofs && !open) return "Nothing waits.";
-  return `${sure(proofs, "proof")} (${sure(status.readings.unreceipted, "reading")}) and ${sure(open, "reading")} not yet in a proof are kept here until they have arrived.`;
+function waiting({ proofs, readings }) {
+  const kept = [];
+  if (proofs.unreceipted) kept.push(`${sure(proofs.unreceipted, "proof")} of ${sure(readings.unreceipted, "reading")}`);
+  if (readings.unsealed) kept.push(`${sure(readings.unsealed, "reading")} not yet in a proof`);
+  return kept.length ? `Kept here until they have arrived: ${kept.join(", ")}.` : "Nothing waits.";
 }
 
 function showSilence(sinceMs) {
@@ -235,13 +235,24 @@ class Figure {
   }
 }
 
-const stretch = ([from, until]) => `${moment(from, { withSeconds: false })} to ${moment(until, { withSeconds: false })}`;
+const SHORT = { withSeconds: false };
+
+/** The day is said once where both are of one. */
+function stretch([from, until]) {
+  const [begin, end] = [moment(from, SHORT), moment(until, SHORT)];
+  return `${begin} to ${begin.slice(0, -5) === end.slice(0, -5) ? end.slice(-5) : end}`;
+}
+
+const places = (value) => (String(value).split(".")[1] ?? "").length;
+
+/** A mean as exact as what it is made of. */
+const meanOf = (mean, min, max) => mean.toFixed(Math.min(6, Math.max(places(min), places(max))));
 
 function sentence({ t, mean, min, max, count, flags }, i, unitName) {
-  const at = moment(t[i], { withSeconds: false });
+  const at = moment(t[i], SHORT);
   if (mean[i] === null) return `${at}: nothing was measured`;
   const marks = flags[i] ? `, flagged: ${words(flags[i])}` : "";
-  return `${at}: ${amount(mean[i])} ${unitName} (${amount(min[i])} to ${amount(max[i])}, ${sure(count[i], "reading")})${marks}`;
+  return `${at}: ${meanOf(mean[i], min[i], max[i])} ${unitName} (${amount(min[i])} to ${amount(max[i])}, ${sure(count[i], "reading")})${marks}`;
 }
 
 function hourly({ t, mean, min, max, count, flags }) {
@@ -261,9 +272,9 @@ function hourly({ t, mean, min, max, count, flags }) {
     el(
       "tr",
       {},
-      el("th", { scope: "row" }, timeOf(hour, { withSeconds: false })),
-      (row.count ? [row.sum / row.count, row.min, row.max, row.count] : ["–", "–", "–", 0]).map((v) =>
-        el("td", { class: "number" }, typeof v === "number" ? String(+v.toPrecision(6)) : v),
+      el("th", { scope: "row" }, timeOf(hour, SHORT)),
+      (row.count ? [meanOf(row.sum / row.count, row.min, row.max), amount(row.min), amount(row.max), row.count] : ["–", "–", "–", 0]).map((v) =>
+        el("td", { class: "number" }, String(v)),
       ),
       el("td", {}, row.flags ? [el("span", { class: "mark warn" }, "flagged"), " ", words(row.flags)] : row.count ? "" : "nothing was measured"),
     ),
@@ -376,13 +387,24 @@ function calibration(certificates, nowS) {
 const day = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 10);
 const pairs = (rows) => el("dl", { class: "pairs" }, rows.filter(Boolean).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
 
-function showLog(status) {
-  const lines = [...status.news].reverse().map((sentence) => el("li", {}, sentence));
-  const { reconnected, reopened, restarted, rebooted, power_cuts: cuts } = status.recovery;
+function showLog(entries) {
+  if (!entries.length) return fill("log", el("p", { class: "quiet" }, "Nothing worth telling."));
+  return fill("log", el("ul", { class: "log" }, entries.slice(0, 20).map(entry)));
+}
+
+function entry({ at_s: at, until_s: until, clock_sure: clockSure, sentence: said, detail, count }) {
+  const when = [timeOf(at, SHORT)];
+  if (until === null) when.push(" until now");
+  else if (until !== undefined) when.push(" to ", timeOf(until, SHORT));
+  if (!clockSure) when.push(" (by a clock that was not sure)");
+  if (count > 1) when.push(`, ${count} times`);
+  return el("li", {}, el("span", { class: "quiet small number" }, when), el("br"), said, detail ? el("span", { class: "quiet" }, ` ${detail}`) : null);
+}
+
+function showCounts({ reconnected, reopened, restarted, rebooted, power_cuts: cuts }) {
   fill(
-    "log",
-    lines.length ? el("ul", { class: "log" }, lines) : el("p", { class: "quiet" }, "Nothing worth telling."),
-    el("p", { class: "quiet small" }, `Since the start: connected again ${sure(reconnected, "time")}, opened an instrument again ${sure(reopened, "time")}. Restarted ${sure(restarted, "time")}, rebooted ${sure(rebooted, "time")}, power cuts ${cuts}.`),
+    "counts",
+    `Since the start: connected again ${sure(reconnected, "time")}, opened an instrument again ${sure(reopened, "time")}. Restarted ${sure(restarted, "time")}, rebooted ${sure(rebooted, "time")}, power cuts ${cuts}.`,
   );
 }
 
@@ -414,9 +436,10 @@ new Watch("/api/status", {
     showNow(status);
     showStore(status);
     showTrust(status);
-    showLog(status);
+    showCounts(status.recovery);
     offerEvidence(status.now_s);
     considerHistory(status);
   },
 });
 new Watch("/api/proofs", { onAnswer: showProofs });
+new Watch("/api/log", { everyMs: 10_000, onAnswer: showLog });

@@ -82,7 +82,7 @@ export class TimeChart {
         scales: { x: { time: true, range: () => this.range }, y: { range: spread } },
         axes: [
           { ...axis, space: wide ? 70 : 60, values: hours },
-          { ...axis, size: 56, values: (_, marks) => marks.map(short) },
+          { ...axis, size: 64, values: (_, marks) => marks.map(short) },
         ],
         series: [
           {},

@@ -72,14 +72,17 @@ export function lasting(seconds) {
   return `${(s / 86400).toFixed(1)} days`;
 }
 
+const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
 const pad = (number) => String(number).padStart(2, "0");
 
-/** A moment in the reader's time zone: "2026-11-21 18:40:05"; only the time of day when it is today. */
+/** A moment in the reader's time zone: "20 Nov 18:40:05"; only the time of day when it is today, and the year
+ *  when it is another. */
 export function moment(seconds, { withSeconds = true } = {}) {
-  const d = new Date(seconds * 1000);
+  const [d, today] = [new Date(seconds * 1000), new Date()];
   const time = `${pad(d.getHours())}:${pad(d.getMinutes())}${withSeconds ? ":" + pad(d.getSeconds()) : ""}`;
-  if (d.toDateString() === new Date().toDateString()) return time;
-  return `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())} ${time}`;
+  if (d.toDateString() === today.toDateString()) return time;
+  const year = d.getFullYear() === today.getFullYear() ? "" : ` ${d.getFullYear()}`;
+  return `${d.getDate()} ${MONTHS[d.getMonth()]}${year} ${time}`;
 }
 
 /** A moment as an element that says it in full to machines and on hover. */
