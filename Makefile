@@ -94,9 +94,9 @@ bench: $(DEMO) ## the figures of the README, into docs/benchmarks.md (needs mosq
 	@$(BIN)/python -m benchmarks.run_all
 	@$(MAKE) --no-print-directory bench-peers
 
-bench-peers: $(DEMO) $(PEERS) .venv/.installed-calibrate ## the same outage for Fieldproof and its peers (MINUTES=10, five times)
+bench-peers: $(DEMO) $(PEERS) .venv/.installed-calibrate ## the same outage for Fieldproof and its peers (MINUTES=10, for each; TOGETHER=1 at once)
 	@scripts/debian-packages mosquitto strace
-	@$(BIN)/python -m benchmarks.bench_peers --minutes $(MINUTES)
+	@$(BIN)/python -m benchmarks.bench_peers --minutes $(MINUTES) $(if $(TOGETHER),--together)
 
 year: $(DEV) ## a simulated year of one node, and what came of it (DAYS=365 SEED=1)
 	@$(BIN)/python -m tests.crash.year $(if $(DAYS),$(DAYS) $(or $(SEED),1))

@@ -1,9 +1,11 @@
 """Fieldproof beside what one might use instead, through the same outage and the same kills.
 
-    python -m benchmarks.bench_peers [--minutes 10] [--write] [PEER …]
+    python -m benchmarks.bench_peers [--minutes 10] [--together] [--write] [PEER …]
 
-- The peers run one after the other; what was found before at the same scale is kept in `build/peers.json`, so
-  that one peer may be run again. Tables and plot are written when every peer has been run.
+- The peers run one after the other; with `--together` in the same minutes, each in a process of its own with
+  a broker and ports of its own.
+- What was found before at the same scale is kept in `build/peers.json`, so that one peer may be run again.
+  Tables and plot are written when every peer has been run.
 - weewx is left out, and why is written into the docs: its MQTT uploader is in no package index.
 """
 
@@ -12,11 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import subprocess
 import sys
-from dataclasses import asdict, fields
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import asdict, fields, replace
+from pathlib import Path
 
 from benchmarks import marked
-from benchmarks.field import BUILD, ROOT
+from benchmarks.field import BUILD, ROOT, work_folder
 from benchmarks.peers import report, scenario
 from benchmarks.peers.contenders import CONTENDERS
 from benchmarks.peers.scenario import Result
@@ -69,20 +74,51 @@ def write(results: list[Result]) -> None:
     marked.write(ROOT / "README.md", "peers", readme)
 
 
+def one_after_another(peers: Iterable[str], minutes: float) -> Iterator[tuple[str, Result]]:
+    for peer in peers:
+        print(f"\n== {CONTENDERS[peer].name}", flush=True)
+        yield peer, scenario.play(CONTENDERS[peer], minutes)
+
+
+def side_by_side(peers: Collection[str], minutes: float) -> Iterator[tuple[str, Result]]:
+    """Those that came to their end."""
+    command = [sys.executable, "-m", "benchmarks.bench_peers", "--minutes", str(minutes), "--into"]
+    with work_folder() as folder:
+        running = {
+            peer: subprocess.Popen([*command, str(folder / peer), peer])  # noqa: S603
+            for peer in peers
+        }
+        try:
+            for peer, process in running.items():
+                if process.wait() == 0:
+                    found = Result(**json.loads((folder / peer).read_text()))
+                    yield peer, replace(found, beside=len(running) - 1)
+        finally:
+            for process in running.values():
+                process.terminate()
+                process.wait()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Fieldproof beside its peers, in one scenario for all.")
     parser.add_argument("--minutes", type=float, default=10.0, help="length of the scenario")
     parser.add_argument("peer", nargs="*", help=f"one of {', '.join(CONTENDERS)}; all, unless named")
+    parser.add_argument("--together", action="store_true", help="all of them in the same minutes")
     parser.add_argument("--write", action="store_true", help="only write again what is kept of that length")
+    parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)  # one peer's result, for `--together`
     arguments = parser.parse_args()
     if strangers := set(arguments.peer) - CONTENDERS.keys():
         parser.error(f"no such peer: {', '.join(sorted(strangers))}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended
+    peers: list[str] = [] if arguments.write else arguments.peer or list(CONTENDERS)
+    if arguments.into:
+        arguments.into.write_text(json.dumps(asdict(scenario.play(CONTENDERS[peers[0]], arguments.minutes))))
+        return 0
     results = kept(arguments.minutes)
-    for peer in () if arguments.write else arguments.peer or CONTENDERS:
-        print(f"\n== {CONTENDERS[peer].name}", flush=True)
-        results[peer] = scenario.play(CONTENDERS[peer], arguments.minutes)
-        print(report.table([results[peer]]), flush=True)
+    play = side_by_side if arguments.together else one_after_another
+    for peer, result in play(peers, arguments.minutes):
+        results[peer] = result
+        print(report.table([result]), flush=True)
         BUILD.mkdir(exist_ok=True)
         KEPT.write_text(json.dumps({name: asdict(result) for name, result in results.items()}) + "\n")
     if missing := CONTENDERS.keys() - results.keys():

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +50,7 @@ def until(condition: Callable[[], object], deadline_s: float, what: str) -> None
 
 
 @functools.cache
-def _as_installed() -> dict[str, str]:
+def as_installed() -> dict[str, str]:
     """The environment of systemd/fieldproof-agent.service, and bytecode in place as pip leaves it: a process
     that compiles its modules is larger."""
     packages = [
@@ -111,10 +111,10 @@ class Field:
         client.loop_stop()
         return process
 
-    def start_agent(self) -> subprocess.Popen[bytes]:
+    def start_agent(self, **environment: str) -> subprocess.Popen[bytes]:
         settings = self.folder / "settings.pickle"
         settings.write_bytes(pickle.dumps(self.settings))
-        return self.spawn("agent", self.child("agent", str(settings)))
+        return self.spawn("agent", self.child("agent", str(settings)), environment)
 
     def start_naive(self, interval_s: float, what: str = "naive") -> subprocess.Popen[bytes]:
         return self.spawn(what, self.child(what, "127.0.0.1", str(self.port), str(interval_s)))
@@ -122,9 +122,12 @@ class Field:
     def child(self, what: str, *rest: str) -> list[str]:
         return [sys.executable, "-m", "benchmarks.child", what, str(self.folder / f"{what}.usage"), *rest]
 
-    def spawn(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
+    def spawn(
+        self, name: str, command: list[str], environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        env = as_installed() | dict(environment or {})
         with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=_as_installed())  # noqa: S603
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=env)  # noqa: S603
         self.processes.append(process)
         return process
 

@@ -29,6 +29,7 @@ BENCHMARKS = {
     "bench_disk": "Bytes on disk",
     "bench_day": "A day's writing",
     "bench_drain": "Draining a backlog",
+    "bench_backlog": "A backlog of a million",
     "bench_verify": "Verification",
 }
 _INTRODUCTION = """\

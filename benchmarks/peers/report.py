@@ -87,8 +87,10 @@ def scale(results: Sequence[Result]) -> str:
     if minutes < 10:
         text += (
             f"This is a run at {minutes / 10:g} of the scenario's ten minutes: `make bench-peers MINUTES=10` "
-            "runs all of it, in about an hour. "
+            "runs all of it, in about an hour, with TOGETHER=1 in a quarter of one. "
         )
+    if beside := min(result.beside for result in results):
+        text += f"All {beside + 1} ran in the same minutes, each with a broker and a port of its own. "
     return text + (
         f"The machine's load (1 min) was {min(loads):.1f} to {max(loads):.1f} on two cores"
         + ("; CPU, catch-up and what was not read are then no more than a hint." if max(loads) > 2 else ".")

@@ -45,7 +45,8 @@ DOWN, KILLS, UP = 0.2, (0.4, 0.5), 0.6
 class Result:
     """`confirmed_lost`: lost of those whose `append` had returned to the agent (None for others).
     `told`: what the agent's proofs say was not read and why, over its whole life.
-    `curve`: (seconds since the start, readings that had come); `load`: the machine's, before and after."""
+    `curve`: (seconds since the start, readings that had come); `load`: the machine's, before and after.
+    `beside`: so many others ran in the same minutes."""
 
     name: str
     minutes: float
@@ -65,6 +66,7 @@ class Result:
     nice: int
     curve: list[tuple[float, int]]
     told: dict[str, int] = field(default_factory=dict)
+    beside: int = 0
 
     @property
     def lost(self) -> int:
