@@ -2,6 +2,7 @@
 
 - Those the gateway asked for come first, then those whose turn it is.
 - A proof that was evicted is answered by the one whose gap record covers it.
+- Before any is given out it is on disk how far this store has published (`agent.mark`).
 - Of a log that gives way only the first goes: it tells the gateway of this board (`agent.succession`).
 """
 
@@ -34,6 +35,8 @@ def next_batch(journal: Journal, asked: Sequence[int], after: int, limit: int) -
         raise RuntimeError("a journal always has an open log")
     if gives_way(log):
         first = journal.proof_at(log.id, 1) if after < 1 else None
+        if first:
+            journal.publishing(log)
         return Batch(log.id, 0, (), (first,) if first else (), gives_way=True)
     answers = {
         proof.seq: proof for seq in asked if (proof := _kept_or_carrier(journal, log.id, seq)) is not None
@@ -45,6 +48,8 @@ def next_batch(journal: Journal, asked: Sequence[int], after: int, limit: int) -
             break
         in_turn.append(proof)
         after = found
+    if answers or in_turn:
+        journal.publishing(log)
     return Batch(log.id, journal.receipted_seq(log.id), tuple(answers.values()), tuple(in_turn))
 
 

@@ -12,6 +12,7 @@
 - `rotations` are the keys that took effect after the first one, each with the proof that carries it, and the
   rotation object (`agent.rotation`).
 - One log is open: the newest row of `logs`. A journal knows its device and opens for no other.
+- Beside it lies how far it has published (`agent.mark`).
 - A damaged file is renamed and kept, a new one takes its place (`agent.store`). What SQLite reads and cannot
   be true (a sample or a proof that is not what its checksum or hash says) is damage too.
 """
@@ -25,10 +26,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.clock import Wall
+from agent.mark import Mark, Published
 from agent.sample import Captured, Missed, from_record
 from agent.schema import ADDED, PAGE_BYTES, SCHEMA, SCHEMA_VERSION
 from proof import wire
-from proof.claims import Lost, Predecessor
+from proof.claims import HASH_BYTES, Lost, Predecessor
 from proof.cose import object_hash
 from proof.reasons import Refused
 
@@ -83,6 +85,7 @@ class Journal:
 
     def __init__(self, path: Path, device: str) -> None:
         self.path, self.device = path, device
+        self.mark = Mark(path.with_name(f"{path.name}.mark"), device)
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
         try:
             self._set_up()
@@ -174,6 +177,10 @@ class Journal:
         ).fetchone()
         seq, head = newest or (0, None)
         return OpenLog(log_id, log, seq, head, Predecessor(prev_log, prev_head, reason) if prev_log else None)
+
+    def publishing(self, log: OpenLog) -> None:
+        """Before proofs of the open `log` leave this store. Raises `TryAgain`: then they may not."""
+        self.mark.cover(Published(log.log, log.seq, log.hash or bytes(HASH_BYTES)))
 
     def knows_log(self, log: bytes) -> bool:
         """Whether this store opened `log`, or names it as the one before its own."""

@@ -45,7 +45,7 @@ from agent.rotation import Keys, resume
 from agent.sampler import Every, Sampler, Schedule
 from agent.sealer import Sealer
 from agent.settings import InstrumentSettings, Settings
-from agent.store import open_journal
+from agent.store import BEHIND, open_journal
 from agent.watch import LOOK_S, Watch
 from drivers.contract import Identity, Quantity
 from drivers.errors import DriverError, NeedsHuman
@@ -104,6 +104,9 @@ class Node:
         if opened.quarantined:
             self.tell(f"The journal was corrupt and is kept as {opened.quarantined}; a new log is open.")
             self.diary.note("quarantined", f"Kept as {opened.quarantined}.")
+        if opened.behind:
+            self.tell(BEHIND)
+            self.diary.note("new_log", BEHIND)
         try:
             self._signer, turn = resume(opened.journal, keys)
         except BaseException:  # whatever it is: tidy up and raise it again

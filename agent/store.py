@@ -6,6 +6,8 @@
 - A corrupt one is renamed beside itself (`journal.db.corrupt-1` …, with its WAL) and kept. A new one takes
   over what can still be read (`agent.salvage`) and starts with a log that names the old log and its head. The
   newest three are kept: a failing card must not fill itself with them.
+- One that does not know a proof which was published from it (`agent.mark`) goes on in a new log: no number is
+  signed twice.
 - A new one is made beside its place (`journal.db.making`) and comes there whole. Where it replaces another it
   waits as `journal.db.next`, finished, until the other is out of the way: a power cut between leaves one of
   the two in place, or the next start completes the change. Each step is on disk before the one that follows.
@@ -27,25 +29,33 @@ from pathlib import Path
 import structlog
 
 from agent.errors import FixStore, TryAgain
-from agent.journal import Journal
-from agent.salvage import read_only, salvage
+from agent.journal import Journal, OpenLog
+from agent.mark import Published
+from agent.salvage import CORRUPT, read_only, salvage
 from agent.schema import SCHEMA_VERSION, words, words_of
-from proof.claims import LOG_BYTES
+from proof.chain import SUPERSEDED
+from proof.claims import HASH_BYTES, LOG_BYTES, Predecessor
 
 _BESIDE = ("-wal", "-shm")
 QUARANTINED_KEPT = 3
 _FLIPPED = 8  # characters of a device's name
 # SQLite's own words for a damaged file; anything else (locked, read-only, full) is not damage.
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+BEHIND = (
+    "The journal had lost what was already published from it, by damage or because an older copy was put "
+    "back: a new log is open, so that no number is signed twice."
+)
 _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """`quarantined` is where a corrupt predecessor now lies."""
+    """`quarantined` is where a corrupt predecessor now lies. `behind`: the journal did not know all that it
+    had published, so a new log is open."""
 
     journal: Journal
     quarantined: Path | None = None
+    behind: bool = False
 
 
 def open_journal(path: Path, device: str, boot_id: bytes, *, condemned: bool = False) -> Opened:
@@ -61,7 +71,8 @@ def open_journal(path: Path, device: str, boot_id: bytes, *, condemned: bool = F
             _build(path, device, boot_id, _next(path), damaged=True)
             quarantined = _quarantine(path)
             _move_in(path)
-        return Opened(_opened(path, device, boot_id), quarantined)
+        journal, behind = _opened(path, device, boot_id)
+        return Opened(journal, quarantined, behind)
     except (OSError, sqlite3.Error) as error:
         if isinstance(error, sqlite3.Error) and is_damage(error) and not condemned:
             return open_journal(path, device, boot_id, condemned=True)
@@ -75,18 +86,42 @@ def open_journal(path: Path, device: str, boot_id: bytes, *, condemned: bool = F
         ) from None
 
 
-def _opened(path: Path, device: str, boot_id: bytes) -> Journal:
+def _opened(path: Path, device: str, boot_id: bytes) -> tuple[Journal, bool]:
+    """And whether it was behind."""
     journal = Journal(path, device)
     try:
         journal.begin()
-        if journal.open_log() is None:
-            journal.start_log(secrets.token_bytes(LOG_BYTES), None)
+        log = journal.open_log()
+        lost = _lost(journal, log)
+        if log is None or lost:
+            journal.start_log(secrets.token_bytes(LOG_BYTES), lost)
         journal.bootcount(boot_id)
         journal.commit()
+        if journal.mark.published is None and (log := journal.open_log()):
+            journal.mark.begin(Published(log.log, log.seq, log.hash or bytes(HASH_BYTES)))
     except BaseException:  # whatever it is: tidy up and raise it again
         journal.close()
         raise
-    return journal
+    return journal, lost is not None
+
+
+def _lost(journal: Journal, log: OpenLog | None) -> Predecessor | None:
+    """What a new log has to name, because numbers of `log` were published that the journal does not know."""
+    published = journal.mark.published
+    if published is None or log is None:
+        behind = log is not None and journal.mark.damaged  # nobody knows: as if it were
+        head = log.hash if log else None
+    elif published.log != log.log:
+        behind, head = not journal.knows_log(published.log), published.hash
+    else:
+        known = journal.hash_at(log.id, published.seq)
+        old = not published.seq or journal.has_forgotten(log.id, published.seq)
+        behind, head = not old and known != published.hash, published.hash
+    if not behind or log is None:
+        return None
+    if log.predecessor and log.predecessor.reason == SUPERSEDED:
+        return log.predecessor
+    return Predecessor(published.log if published else log.log, head, CORRUPT)
 
 
 def is_sound(path: Path, device: str, connect: Callable[[Path], sqlite3.Connection] = read_only) -> bool:

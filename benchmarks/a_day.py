@@ -3,6 +3,7 @@
 - A node's day on a clock that runs as fast as the journal: a reading of three values every ten seconds
   through the keeper, a proof per 60 readings naming a beacon of its own, a signed receipt a second after
   each.
+- Each proof is taken out for the broker, which writes the mark of how far was published.
 - Prints the bytes this process had written to the device (/proc/self/io), the last checkpoint included.
 """
 
@@ -15,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent import logs
+from agent.batch import next_batch
 from agent.clock import SOURCE_NTP, SystemClock, Wall
 from agent.keeper import Keeper
 from agent.receipts import accept
@@ -64,6 +66,7 @@ def live(folder: Path, count: int, loss_window_s: float) -> None:
             now_s = _START_S + clock.now_ns // 10**9
             log = keeper.read(lambda store: store.open_log())
             assert log is not None
+            keeper.read(lambda store: next_batch(store, (), 0, 1))
             body = Receipt(device, log.log, log.seq, log.hash, now_s)
             data = receipt.sign(body, gateway, now_s)
             keeper.call(lambda store, body=body, data=data: accept(store, body, data, seal))  # type: ignore[misc]

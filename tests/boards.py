@@ -111,7 +111,8 @@ class Board:
         """The card is replaced by one with `image`, or without a journal; the board boots again."""
         self.journal.close()
         self.clock.reboot()
-        self.path.unlink()
+        for path in self.path.parent.glob("journal.db*"):
+            path.unlink()
         if image is not None:
             self.path.write_bytes(image)
         self.open()

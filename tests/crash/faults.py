@@ -28,8 +28,6 @@ MENUS = {
 }
 _RARE = {"kills": 0.12, "damage": 0.12}  # how often a life has a fault of its menu; else `_OFTEN`
 _OFTEN = 0.6
-# Not together with damage: from a store that is older than what the gateway holds an old receipt hides that.
-_HIDES = ("stale",)
 _BETWEEN_LIVES = ("reboot", *damage.KINDS)
 
 
@@ -72,7 +70,7 @@ def menus_of(seed: int, without: Collection[str] = ()) -> tuple[str, ...]:
 
 def draw(seed: int, menus: Sequence[str], lives: int) -> Plan:
     dice = random.Random(seed)
-    kinds = [kind for menu in menus for kind in MENUS[menu] if kind not in _HIDES or "damage" not in menus]
+    kinds = [kind for menu in menus for kind in MENUS[menu]]
     often = max(_RARE.get(menu, _OFTEN) for menu in menus)
     drawn = tuple(_life(dice, kinds, often) for _ in range(lives))
     lasting = [kind for kind in kinds if kind not in _BETWEEN_LIVES]

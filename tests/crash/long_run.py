@@ -42,6 +42,12 @@ def say(**claim: object) -> None:
     os.write(1, json.dumps(claim).encode() + b"\n")
 
 
+def publish(journal: Journal) -> None:
+    log = journal.open_log()
+    assert log is not None
+    journal.publishing(log)
+
+
 class TellingSealer(Sealer):
     """Says what each proof holds: knowledge, no promise. It may be given up before anybody sees it."""
 
@@ -114,6 +120,8 @@ class Life:
         """What was sealed, and what given up, since the last time: the publisher would send it now."""
         rows: list[tuple[bytes, int, bytes, int]]
         rows = self.keeper.read(lambda journal: journal.execute(_PROOFS).fetchall())
+        if any((log.hex(), seq) not in self.told for log, seq, _, _ in rows):
+            self.keeper.read(publish)
         for log, seq, proof_hash, gap in rows:
             place, standing = (log.hex(), seq), (proof_hash.hex(), bool(gap))
             if place not in self.told:

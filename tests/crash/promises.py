@@ -99,6 +99,7 @@ def check(folder: Path, promised: Promised, loss_window_s: float = 0) -> None:
     opened = open_journal(folder / "journal.db", promised.device, clock.boot_id)
     try:
         assert promised.damaged or opened.quarantined is None, f"quarantined as {opened.quarantined}"
+        assert promised.damaged or not opened.behind, "it is said to be behind what it had published"
         journal = opened.journal
         uri = f"sim:{folder}/device.key"
         signer, turn = rotation.resume(journal, KeptKeys(uri, clock))

@@ -13,12 +13,15 @@ from unittest import mock
 import pytest
 
 from agent import store
+from agent.batch import next_batch
 from agent.errors import FixStore, TryAgain
+from agent.mark import Mark, Published
 from agent.papers import counts
 from agent.retention import evict_unreceipted
 from agent.schema import PAGE_BYTES, words_of
 from agent.store import is_damage, open_journal
 from proof import cbor, sealing
+from proof.chain import SUPERSEDED
 from proof.claims import Predecessor
 from proof.keys import device_id
 from proof.sealing import parse
@@ -171,6 +174,7 @@ def test_a_name_that_is_no_name_any_more_is_not_passed_on(tmp_path, column):
         db.execute({"log": "UPDATE logs SET log = 'x'", "hash": "UPDATE proofs SET hash = 1"}[column])
     db.close()
     zeroed_meta(path)
+    (tmp_path / "journal.db.mark").unlink()  # it would know
     opened = reopen(tmp_path)
     predecessor = opened.journal.open_log().predecessor
     assert predecessor is None if column == "log" else predecessor.head_hash is None
@@ -591,4 +595,155 @@ def test_a_first_journal_that_was_cut_off_is_made_again(tmp_path):
     journal = reopen(tmp_path).journal
     assert journal.open_log().seq == 0
     journal.close()
-    assert [file.name for file in tmp_path.iterdir()] == ["journal.db"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["journal.db", "journal.db.mark"]
+
+
+def publish(folder: Path, proofs: int = 3, clock: FakeClock | None = None) -> tuple[bytes, bytes, bytes]:
+    """A journal that sealed so many proofs and gave all of them out: its file before that (what a lost
+    write-ahead log leaves), its log and its head."""
+    clock = clock or FakeClock()
+    journal = open_test_journal(folder, clock)
+    path, sealer = folder / "journal.db", make_sealer(clock, readings=2)
+    journal.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    before = path.read_bytes()
+    for _ in range(proofs):
+        journal.begin()
+        journal.append(captured(clock))
+        clock.advance(1)
+        sealer.seal(journal)
+        journal.commit()
+        assert next_batch(journal, (), 0, 9).in_turn
+    log = journal.open_log()
+    assert log is not None
+    assert log.hash is not None
+    journal.close()
+    return before, log.log, log.hash
+
+
+def test_a_journal_behind_what_it_published_signs_no_number_of_that_log_again(tmp_path):
+    before, log, head = publish(tmp_path)
+    (tmp_path / "journal.db").write_bytes(before)
+    opened = reopen(tmp_path)
+    assert opened.behind
+    assert opened.quarantined is None
+    newest = opened.journal.open_log()
+    assert newest is not None
+    assert (newest.log != log, newest.seq) == (True, 0)
+    assert newest.predecessor == Predecessor(log, head, "store corrupt")
+    opened.journal.close()
+    again = reopen(tmp_path)
+    assert not again.behind
+    assert again.journal.open_log() == newest
+    again.journal.close()
+
+
+def test_a_journal_that_was_put_back_twice_leaves_its_log_twice(tmp_path):
+    before, log, _ = publish(tmp_path)
+    path = tmp_path / "journal.db"
+    path.write_bytes(before)
+    _, second, _ = publish(tmp_path, clock=FakeClock())
+    assert second != log
+    path.write_bytes(before)
+    opened = reopen(tmp_path)
+    assert opened.behind
+    newest = opened.journal.open_log()
+    assert newest is not None
+    assert newest.predecessor is not None
+    assert newest.predecessor.log == second
+    opened.journal.close()
+
+
+def test_a_journal_with_other_proofs_at_the_published_numbers_is_behind_too(tmp_path):
+    before, _, _ = publish(tmp_path)
+    mark = (tmp_path / "journal.db.mark").read_bytes()
+    path = tmp_path / "journal.db"
+    path.write_bytes(before)
+    (tmp_path / "journal.db.mark").unlink()
+    clock = FakeClock()
+    clock.advance(99)
+    publish(tmp_path, proofs=4, clock=clock)
+    (tmp_path / "journal.db.mark").write_bytes(mark)
+    assert reopen(tmp_path).behind
+
+
+def test_a_deleted_journal_still_knows_which_log_to_name(tmp_path):
+    _, log, head = publish(tmp_path)
+    (tmp_path / "journal.db").unlink()
+    opened = reopen(tmp_path)
+    newest = opened.journal.open_log()
+    assert newest is not None
+    assert newest.predecessor == Predecessor(log, head, "store corrupt")
+    opened.journal.close()
+
+
+def test_a_mark_that_cannot_be_read_costs_one_new_log(tmp_path):
+    _, log, head = publish(tmp_path)
+    (tmp_path / "journal.db.mark").write_bytes(b"rust" * 2048)
+    opened = reopen(tmp_path)
+    assert opened.behind
+    newest = opened.journal.open_log()
+    assert newest is not None
+    assert newest.predecessor == Predecessor(log, head, "store corrupt")
+    opened.journal.close()
+    assert not reopen(tmp_path).behind
+
+
+def test_a_journal_from_before_there_were_marks_goes_on_with_its_log(tmp_path):
+    _, log, _ = publish(tmp_path)
+    (tmp_path / "journal.db.mark").unlink()
+    opened = reopen(tmp_path)
+    assert not opened.behind
+    assert opened.journal.open_log().log == log
+    opened.journal.close()
+    published = Mark(tmp_path / "journal.db.mark", DEVICE_ID).published
+    assert published is not None
+    assert published.seq == 3
+
+
+def test_a_forgotten_proof_is_not_missed(tmp_path):
+    """A receipt is far past it: the mark was of an upgrade, and nothing was published since."""
+    _, log, _ = publish(tmp_path)
+    with sqlite3.connect(tmp_path / "journal.db") as db:
+        db.execute("DELETE FROM proofs WHERE seq < 3")
+    db.close()
+    Mark(tmp_path / "journal.db.mark", DEVICE_ID).begin(Published(log, 1, bytes(32)))
+    assert not reopen(tmp_path).behind
+
+
+def test_a_store_that_gave_way_and_was_put_back_gives_way_in_another_log(tmp_path):
+    journal = open_test_journal(tmp_path)
+    path = tmp_path / "journal.db"
+    journal.begin()
+    journal.start_log(b"s" * 8, Predecessor(b"theirs!!", bytes(32), SUPERSEDED))
+    journal.commit()
+    journal.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    before = path.read_bytes()
+    journal.begin()
+    make_sealer(FakeClock()).seal(journal)
+    journal.commit()
+    assert next_batch(journal, (), 0, 1).in_turn
+    journal.close()
+    path.write_bytes(before)
+    opened = reopen(tmp_path)
+    newest = opened.journal.open_log()
+    assert newest is not None
+    assert newest.log != b"s" * 8
+    assert newest.predecessor == Predecessor(b"theirs!!", bytes(32), SUPERSEDED)
+    opened.journal.close()
+
+
+def test_nothing_is_given_out_where_the_mark_cannot_be_written(tmp_path, monkeypatch):
+    journal = open_test_journal(tmp_path)
+    journal.begin()
+    make_sealer(FakeClock()).seal(journal)
+    journal.commit()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("agent.mark.os.pwrite", full)
+    with pytest.raises(TryAgain, match="no proof is published before"):
+        next_batch(journal, (), 0, 1)
+    monkeypatch.undo()
+    assert next_batch(journal, (), 0, 1).in_turn
+    journal.close()
