@@ -99,7 +99,7 @@ def test_a_write_that_failed_is_tried_again_in_its_own_block(path, monkeypatch):
 
     def tear(descriptor: int, data: bytes, offset: int) -> int:
         torn.append(offset)
-        real(descriptor, data[:20] + bytes(60), offset)
+        real(descriptor, bytes(data[:20]) + bytes(60), offset)
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "pwrite", tear)
@@ -111,3 +111,21 @@ def test_a_write_that_failed_is_tried_again_in_its_own_block(path, monkeypatch):
     monkeypatch.undo()
     one.cover(at(2))
     assert mark(path).published == at(2)
+
+
+def test_where_the_page_cache_cannot_be_passed_by_it_is_used(path, monkeypatch):
+    one = mark(path)
+    one.begin(at(0))
+    opened, real = [], os.open
+
+    def refuse(name, flags, *rest):
+        opened.append(flags)
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real(name, flags, *rest)
+
+    monkeypatch.setattr(os, "open", refuse)
+    one.cover(at(1))
+    monkeypatch.undo()
+    assert mark(path).published == at(1)
+    assert len(opened) == 2

@@ -381,6 +381,24 @@ def test_a_flipped_bit_in_the_words_of_the_tables_is_damage(word, flipped, tmp_p
     assert reopen(tmp_path).quarantined is None
 
 
+def test_an_index_that_lost_its_entries_is_damage(tmp_path):
+    """What is read through it is not there; `quick_check` finds nothing wrong."""
+    fill(tmp_path, proofs=5)
+    path = tmp_path / "journal.db"
+    with sqlite3.connect(path) as db:
+        page = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'unreceipted'").fetchone()[0]
+    db.close()
+    empty_leaf = bytes([10, 0, 0, 0, 0, *PAGE_BYTES.to_bytes(2, "big"), 0])
+    damage(path, (page - 1) * PAGE_BYTES, empty_leaf.ljust(PAGE_BYTES, b"\0"))
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA quick_check").fetchone() == ("ok",)
+    db.close()
+    opened = reopen(tmp_path)
+    assert opened.quarantined is not None
+    assert counts(opened.journal).unreceipted == 5
+    opened.journal.close()
+
+
 def test_a_flipped_version_is_damage_and_no_newer_agent(tmp_path):
     fill(tmp_path)
     with sqlite3.connect(tmp_path / "journal.db") as db:
