@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -336,24 +337,28 @@ class Ledger:
         """§5.1, None for a stranger.
 
         It speaks of the open log; or, while proofs of a log that never began are held, of that log with
-        head 0, so that its first proof is asked for. Not where that one was refused: a device that has lost
-        its store must hear which log it has to name.
+        head 0, so that its first proof is asked for. Not where that one was refused, nor where that of
+        another log was since: a device that has lost its store must hear which log it has to name.
         """
         row = self._row(device)
         if row is None:
             return None
         head = row.record.head
         held = self._store.rows(
-            "SELECT log, seq FROM proof WHERE device = ? AND state = 'held' ORDER BY id", (row.id,)
+            "SELECT log, seq, received_s FROM proof WHERE device = ? AND state = 'held' ORDER BY id",
+            (row.id,),
         )
-        sql = "SELECT log FROM evidence WHERE device = ? AND seq = 1 AND code = ?"
-        refused = (
-            {log for (log,) in self._store.rows(sql, (row.id, Reason.ROLLED_BACK.value))} if held else ()
-        )
-        unopened = [log for log, _seq in held if head is None or log not in (head.log, *refused)]
+        sql = "SELECT log, received_s FROM evidence WHERE device = ? AND seq = 1 AND code = ?"
+        refused = dict(self._store.rows(sql, (row.id, Reason.ROLLED_BACK.value))) if held else {}
+        since_s = max(refused.values(), default=-math.inf)
+        unopened = [
+            log
+            for log, _seq, held_s in held
+            if head is None or (log not in (head.log, *refused) and held_s > since_s)
+        ]
         if unopened or head is None:
             head = Head(unopened[-1] if unopened else NO_LOG, 0, None)
-        seqs = [seq for log, seq in held if log == head.log]
+        seqs = [seq for log, seq, _held_s in held if log == head.log]
         missing = chain.missing(seqs, head.seq, MAX_MISSING, self.gaps(device, head.log) if seqs else ())
         verdicts = self._store.rows(
             "SELECT seq, code, detail FROM verdict WHERE device = ? ORDER BY id", (row.id,)

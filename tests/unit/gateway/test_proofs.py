@@ -162,6 +162,24 @@ def test_a_log_whose_first_proof_was_refused_does_not_hide_the_open_one(gateway)
     assert (told.log, told.head_seq) == (b"log-0001", 2)
 
 
+def test_a_log_that_never_began_does_not_hide_the_open_one_once_a_later_log_was_refused(gateway):
+    """The device has lost that log, with the log's name: nobody can send its first proof any more."""
+    device = gateway.member()
+    gateway.send(device, device.seal(), device.seal())
+    device.start_log(b"log-0002", device.log)
+    device.seal()
+    gateway.now_s += 1
+    assert receipt_in(gateway.send(device, device.seal()), device).log == b"log-0002"
+    device.start_log(b"log-0003", b"log-0002")
+    gateway.now_s += 1
+    told = receipt_in(gateway.send(device, device.seal()), device)
+    assert (told.log, told.head_seq) == (b"log-0001", 2)
+    gateway.now_s += 1
+    device.start_log(b"log-0004", b"log-0001")
+    device.seal()
+    assert receipt_in(gateway.send(device, device.seal()), device).log == b"log-0004"
+
+
 def test_a_new_log_that_does_not_name_the_open_one_is_rolled_back(gateway):
     device = gateway.member()
     gateway.send(device, device.seal())
