@@ -12,10 +12,11 @@ from agent.retention import bytes_used
 from proof import sealing
 from proof.descriptor import Descriptor
 from proof.reasons import ANNOTATIONS, Reason
-from proof.receipt import ProofVerdict
+from proof.receipt import ProofVerdict, refused_hash
 
 MAX_BEACONS = MAX_VERDICTS = 10_000
 _NEWEST = 64
+_NEXT = 256  # more than are on their way at once
 _COUNT = "SELECT count(*), coalesce(sum(readings), 0) FROM proofs INDEXED BY unreceipted "
 
 
@@ -63,6 +64,27 @@ def store_verdicts(journal: Journal, log_id: int, found: Sequence[ProofVerdict])
         (MAX_VERDICTS,),
     )
     return new
+
+
+def refused_proof(journal: Journal, verdict: ProofVerdict) -> ProofVerdict | None:
+    """§5.1: `verdict` on the proof it names by its hash, where that is one of the next to be receipted."""
+    log, proof_hash = journal.open_log(), refused_hash(verdict)
+    if log is None or proof_hash is None:
+        return None
+    head = journal.receipted_seq(log.id)
+    row = journal.execute(
+        "SELECT seq FROM proofs WHERE log_id = ? AND seq > ? AND seq <= ? AND hash = ?",
+        (log.id, head, head + _NEXT, proof_hash),
+    ).fetchone()
+    if row is None:
+        return None
+    return ProofVerdict(row[0], verdict.code, verdict.detail.rpartition("proof ")[0].strip())
+
+
+def note_refused(journal: Journal, verdict: ProofVerdict) -> tuple[ProofVerdict, ...]:
+    """A verdict on a proof of the open log, unless it is known."""
+    log = journal.open_log()
+    return store_verdicts(journal, log.id, [verdict]) if log else ()
 
 
 def verdicts(journal: Journal, limit: int) -> list[tuple[int, str, str]]:

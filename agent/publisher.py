@@ -18,9 +18,11 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
+from agent import papers
 from agent.backoff import Backoff
 from agent.batch import next_batch, receipted_proof
 from agent.errors import TryAgain
@@ -283,6 +285,9 @@ class Publisher:
             outcome.head, received.missing if received.head_seq == outcome.head else (), now_s
         )
         self._health.receipted(progress, all_done=self._window.sent == outcome.head)
+        self._heard(outcome)
+
+    def _heard(self, outcome: Outcome) -> None:
         for verdict in outcome.verdicts:
             if not verdict.code.startswith("quality_"):
                 _log.warning("the gateway says", seq=verdict.seq, code=verdict.code, detail=verdict.detail)
@@ -295,8 +300,13 @@ class Publisher:
         key = self._sealer.settled_key
         for verdict in received.verdicts:
             # A thief of an older key gets such answers too: only what is said of our key is ours.
-            if verdict.code == Reason.BAD_KEY and key and key in verdict.detail:
+            about = verdict.detail.partition("proof ")[0]
+            if verdict.code == Reason.BAD_KEY and key and key in about:
                 self._on_news(OUTDATED_KEY)
+            # Anyone can send junk to our topic: only what is said of a proof of ours is ours.
+            found = self._keeper.read(partial(papers.refused_proof, verdict=verdict))
+            if found is not None and (new := self._keeper.call(partial(papers.note_refused, verdict=found))):
+                self._heard(Outcome(self._window.head, verdicts=new))
 
     def _act(self) -> None:
         now_s = self._monotonic()

@@ -19,8 +19,10 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol
 
-from proof import chain, sealing
+from proof import chain, sealing, wire
 from proof.chain import Head
+from proof.cose import object_hash
+from proof.keys import public_key_of
 from proof.reasons import Reason, Refused, Verdict
 from proof.rotation import DeviceKey
 from proof.sealing import Proof
@@ -92,13 +94,41 @@ def receive(message: bytes, device: str, now_s: float, known: LedgerView) -> Out
         outdated = proof is not None and verdict.reason is Reason.BAD_KEY and _was_a_key(proof, device, known)
         return Outcome(verdict, proof=proof, outdated=outdated)
     if proof.claims.device != device:
-        return Outcome(Verdict(Reason.UNKNOWN_DEVICE, "the topic names another device than the proof"))
+        return Outcome(
+            Verdict(Reason.UNKNOWN_DEVICE, "the topic names another device than the proof"), proof=proof
+        )
     if verdict.reason is Reason.DUPLICATE:
         return Outcome(verdict, member=True, proof=proof)
     if verdict.reason is Reason.HELD:
         verdict = _of_a_closed_log(proof, judgement.key, known) or verdict
     outcome = _outcome(verdict, proof, now_s, judgement.notes, judgement.readings or ())
     return replace(outcome, key=judgement.key, suspends=_suspends(judgement, device, known))
+
+
+def to_be_told(message: bytes, outcome: Outcome, device: str, known: LedgerView) -> bytes | None:
+    """§5.1: the hash by which `device` is told that `message` was refused; None where nobody is told.
+
+    What a member's topic brought is told there, whoever sent it: only who has such a proof knows its hash. A
+    stranger is told of what he signed himself. Nothing is said of a key that may come to be known (§4.4)."""
+    proof, record = outcome.proof, known.device(device)
+    if outcome.member or (proof is not None and proof.claims.device != device):
+        return None
+    if record is None:
+        return proof.hash if proof is not None and _signed_by_its_name(proof) else None
+    if proof is None:
+        try:
+            return object_hash(wire.inflate(message))
+        except Refused:
+            return None
+    ahead = record.head is not None and proof.claims.seq > record.head.seq + 1
+    return None if outcome.verdict.reason is Reason.BAD_KEY and ahead and not outcome.outdated else proof.hash
+
+
+def _signed_by_its_name(proof: Proof) -> bool:
+    try:
+        return bool(proof.signed.require_signature([public_key_of(proof.claims.device)]))
+    except Refused:
+        return False
 
 
 def release(device: str, log: bytes, known: LedgerView) -> Outcome | None:

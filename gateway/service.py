@@ -67,6 +67,8 @@ class Service:
         self._now_s, self._random = now_s, random
         self._log_throttle = Throttle(burst=5, period_s=60)
         self._refusal_throttle = Throttle(burst=3, period_s=60)
+        self._proof_throttle = Throttle(burst=3, period_s=60)
+        self._strangers = Throttle(burst=30, period_s=60)
         self.counts: Counter[str] = Counter()
         self._kept: Counter[str] = Counter()
 
@@ -136,8 +138,8 @@ class Service:
                         outcome = self._take_proof(message.payload, device, now_s)
                         if outcome.member:
                             members[device] = None
-                        elif outcome.outdated:  # it would wait for ever for a receipt
-                            answers += self._refusal(Refusal(outcome.verdict, device), now_s)
+                        else:  # it would wait for ever for a receipt
+                            answers += self._refused_proof(message.payload, outcome, device, now_s)
                     case (self._network.name, device, "enrol"):
                         answers += self._take_enrolment(message.payload, device, now_s)
                     case _:
@@ -186,9 +188,27 @@ class Service:
         if refusal.device is None or not self._refusal_throttle.allows(refusal.device, now_s):
             return []
         verdict = ProofVerdict(0, refusal.verdict.reason.value, refusal.verdict.detail)
-        body = Receipt(refusal.device, receipt.NO_LOG, 0, None, int(now_s), verdicts=(verdict,))
+        return [self._said_no(refusal.device, verdict, now_s)]
+
+    def _refused_proof(
+        self, payload: bytes, outcome: rules.Outcome, device: str, now_s: float
+    ) -> list[Outbound]:
+        """The same of a proof whose signature is not trusted, to whom it may concern."""
+        proof_hash = rules.to_be_told(payload, outcome, device, self._ledger)
+        if proof_hash is None:
+            return []
+        stranger = self._ledger.device(device) is None
+        if stranger and not self._strangers.allows("", now_s):
+            return []
+        if not self._proof_throttle.allows(device, now_s):
+            return []
+        verdict = receipt.of_refused(outcome.verdict.reason.value, outcome.verdict.detail, proof_hash)
+        return [self._said_no(device, verdict, now_s)]
+
+    def _said_no(self, device: str, verdict: ProofVerdict, now_s: float) -> Outbound:
+        body = Receipt(device, receipt.NO_LOG, 0, None, int(now_s), verdicts=(verdict,))
         data = receipt.sign(body, self._signer, int(now_s))
-        return [Outbound(wire.topic(self._network.name, refusal.device, "receipt"), data, retain=False)]
+        return Outbound(wire.topic(self._network.name, device, "receipt"), data, retain=False)
 
     def _receipt(self, device: str, now_s: float) -> Outbound:
         body = self._ledger.receipt(device)

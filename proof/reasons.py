@@ -32,7 +32,12 @@ class Reason(StrEnum):
     UNKNOWN_DEVICE = "unknown_device", "The gateway does not know this device.", "Join the network."
     REVOKED = "revoked", "The device's key was revoked.", "Ask the network's operator why."
     BAD_KEY = "bad_key", "The key id is not the device's key in force.", "Check that the right key is used."
-    BAD_SIGNATURE = "bad_signature", "The signature does not fit the bytes.", "Check the device's key file."
+    BAD_SIGNATURE = (
+        "bad_signature",
+        "The signature does not fit the bytes.",
+        "Check the device's key file, and who may write its state folder; with the journal moved aside a new "
+        "log goes on.",
+    )
     BAD_ROTATION = (
         "bad_rotation",
         "The change of the device's key is not signed as it must be, or not to the key announced before.",

@@ -2,12 +2,14 @@
 
 - Cumulative: everything of `log` up to `head_seq` is held; before the first proof the head is 0 and null.
 - A device accepts one only through `open_receipt` and `standing` (§5.3).
-- One that speaks of `NO_LOG` is a refused enrolment: its one verdict says why (§8.2).
+- One that speaks of `NO_LOG` is a refused enrolment, or of a proof that is named by its hash: its one verdict
+  says why (§5.1, §8.2).
 - Payload map: 1 log, 2 head seq, 3 head hash or null, 4 missing, 5 verdicts, 6 received at (s).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
@@ -25,6 +27,8 @@ MAX_MISSING = 64
 MAX_VERDICTS = 64
 MAX_DETAIL = 160
 NO_LOG = bytes(LOG_BYTES)
+_REFUSED = "proof "
+_HASH = re.compile(f"[0-9a-f]{{{2 * HASH_BYTES}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,19 @@ class Standing(Enum):
     FITS = "the head is one of ours"
     OTHER_LOG = "it speaks of another log"
     ROLLED_BACK = "the gateway holds what this store never signed"
+
+
+def of_refused(reason: str, detail: str, proof_hash: bytes) -> ProofVerdict:
+    """§5.1: the verdict that tells a device of a proof whose signature could not be trusted."""
+    return ProofVerdict(0, reason, f"{detail[:80]} {_REFUSED}{proof_hash.hex()}".strip())
+
+
+def refused_hash(verdict: ProofVerdict) -> bytes | None:
+    """The hash that `of_refused` named, None in every other verdict."""
+    _, _, named = verdict.detail.rpartition(_REFUSED)
+    if verdict.seq or _REFUSED not in verdict.detail or not _HASH.fullmatch(named):
+        return None
+    return bytes.fromhex(named)
 
 
 def sign(receipt: Receipt, signer: Signer, now_s: int) -> bytes:

@@ -95,7 +95,7 @@ def judge(asked: Request, message: Message, now_s: float) -> Joined | None:
     if message.topic == receipt_topic and not message.retain:
         data = wire.inflate(message.payload, receipt.MAX_BYTES)
         answer = receipt.open_receipt(data, asked.claim.gateway_keys, asked.device)
-        if answer.log == receipt.NO_LOG and answer.verdicts:
+        if answer.log == receipt.NO_LOG and answer.verdicts and not receipt.refused_hash(answer.verdicts[0]):
             raise ClaimRefused(f"{asked.claim.network} refuses this device. {_verdict(answer.verdicts[0])}")
         return None
     if message.topic != membership_topic:

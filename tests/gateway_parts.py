@@ -181,6 +181,18 @@ class Gateway:
         self.store.close()
 
 
+def refused(answers: list[Outbound], device: Device) -> list[tuple[str, bytes]]:
+    """(reason, hash) of the proofs that `answers` refuse, which are nothing else."""
+    topic, found = wire.topic(NETWORK, device.id, "receipt"), []
+    for answer in answers:
+        told = receipt.open_receipt(answer.payload, [GATEWAY.public_key], device.id)
+        (verdict,), proof_hash = told.verdicts, receipt.refused_hash(told.verdicts[0])
+        assert (answer.topic, answer.retain, told.log, told.head_seq) == (topic, False, receipt.NO_LOG, 0)
+        assert proof_hash is not None
+        found.append((verdict.code, proof_hash))
+    return found
+
+
 def receipt_in(answers: list[Outbound], device: Device) -> Receipt:
     """The one receipt among `answers`, opened as the device would."""
     topic = wire.topic(NETWORK, device.id, "receipt")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import control
 from agent.control import ControlServer
 from agent.errors import FixStore
 from agent.membership import FixMembership, Joined, load, save
@@ -129,6 +130,16 @@ def test_readings_edited_in_a_sealed_proof_are_worth_nothing_at_the_gateway(gate
     (line,) = network.lines()
     assert line.head_seq < seq
     assert honest.board.report()["proofs"]["unreceipted"] > 0, "its status shows what was not taken"
+    until(lambda: "proof_refused" in codes(honest.board), 30, "the condition")
+    said = f"The gateway refuses proof {seq}, and waits with what follows. {Reason.BAD_SIGNATURE.sentence}"
+    assert any(why.startswith(said) for why in honest.board.report()["why"])
+    explained = control.ask_explain(honest.board.settings.control_socket, seq)
+    assert (explained["state"], [v["code"] for v in explained["verdicts"]]) == ("refused", ["bad_signature"])
+    assert explained["verdicts"][0]["remedy"] == Reason.BAD_SIGNATURE.remedy
+
+
+def codes(board: RunningBoard) -> set[str]:
+    return {condition["code"] for condition in board.report()["conditions"]}
 
 
 def test_another_user_gets_nothing_from_the_agent_s_socket_nor_its_key():

@@ -13,7 +13,7 @@ from proof.beacon import open_challenge
 from proof.cose import object_hash
 from proof.finding import Finding
 from proof.keys import device_id
-from tests.gateway_parts import GATEWAY, NETWORK, Device, Gateway, receipt_in
+from tests.gateway_parts import GATEWAY, NETWORK, Device, Gateway, receipt_in, refused
 
 NONCE = b"0123456789abcdef"
 
@@ -173,5 +173,6 @@ def test_what_another_key_signed_in_the_name_of_a_revoked_device_is_not_kept(gat
     gateway.register.revoke(device.id, None)
     gateway.restart()
     before = gateway.contents()
-    assert gateway.send(device, device.other(Device(9).signer)) == []
+    theirs = device.other(Device(9).signer)
+    assert refused(gateway.send(device, theirs), device) == [("bad_key", object_hash(theirs))]
     assert gateway.contents() == before

@@ -15,7 +15,7 @@ from proof.claims import Gap, Predecessor
 from proof.cose import object_hash
 from proof.reasons import Reason
 from proof.receipt import MAX_VERDICTS
-from tests.gateway_parts import NETWORK, Device, descriptor, readings, receipt_in
+from tests.gateway_parts import NETWORK, NOW_S, Device, descriptor, readings, receipt_in, refused
 
 
 def codes(gateway, device):
@@ -387,7 +387,8 @@ def test_a_revoked_device_keeps_what_lies_before_and_nothing_after(gateway):
     forged = bytearray(three)
     forged[-1] ^= 1
     before = gateway.contents()
-    assert gateway.send(device, bytes(forged)) == []
+    told = [("bad_signature", object_hash(bytes(forged)))]
+    assert refused(gateway.send(device, bytes(forged)), device) == told
     assert gateway.contents() == before
 
 
@@ -418,14 +419,48 @@ def bomb() -> bytes:
     ],
     ids="empty cut text oversized bomb stranger forged".split(),
 )
-def test_nothing_a_stranger_sends_changes_the_ledger_or_gets_an_answer(gateway, payload, reason):
+def test_nothing_a_stranger_sends_changes_the_ledger(gateway, payload, reason):
+    """Who is told of it knows the hash of such a proof, or has signed it himself."""
     device = gateway.member()
     before = gateway.contents()
+    told = []
     for sender in (device, Device(seed=9)):
         topic = wire.topic(NETWORK, sender.id, "proof")
-        assert gateway.service.take([Inbound(topic, payload)]) == []
+        told += refused(gateway.service.take([Inbound(topic, payload)]), sender)
     assert gateway.contents() == before
     assert gateway.service.counts[reason] == 2
+    whole = payload[:1] == b"\xd2"
+    assert told == ([(reason.value, object_hash(payload))] if whole else [])
+
+
+def test_a_device_is_told_of_its_refused_proofs_now_and_then(gateway):
+    device = gateway.member()
+    proofs = [device.other(Device(9).signer, sealed_at_s=NOW_S + n) for n in range(5)]
+    assert [len(refused(gateway.send(device, proof), device)) for proof in proofs] == [1, 1, 1, 0, 0]
+    gateway.now_s += 60
+    assert refused(gateway.send(device, proofs[3]), device) == [("bad_key", object_hash(proofs[3]))]
+
+
+def test_strangers_are_told_of_what_they_signed_themselves_and_few_of_them_in_all(gateway):
+    told = 0
+    for seed in range(100, 150):
+        stranger = Device(seed)
+        told += len(refused(gateway.send(stranger, stranger.seal()), stranger))
+    assert told == 30
+    stranger = Device(99)
+    gateway.now_s += 60
+    assert refused(gateway.send(stranger, stranger.other(Device(9).signer)), stranger) == []
+
+
+def test_nothing_is_said_of_a_key_that_may_come_to_be_known(gateway):
+    """§4.4: a proof behind a rotation that was lost on its way is sent again with it."""
+    device = gateway.member()
+    gateway.send(device, device.seal())
+    lost = device.rotate()
+    ahead = device.seal()
+    assert gateway.send(device, ahead) == []
+    assert gateway.service.counts[Reason.BAD_KEY] == 1
+    assert receipt_in(gateway.send(device, lost, ahead), device).head_seq == 3
 
 
 def test_a_members_proof_on_another_devices_topic_is_nobodys(gateway):

@@ -16,7 +16,7 @@ from proof.finding import Finding
 from proof.keys import SeedSigner, key_id
 from proof.reasons import Reason, Refused
 from proof.receipt import NO_LOG
-from tests.gateway_parts import GATEWAY, NETWORK, Device, Gateway, descriptor, receipt_in
+from tests.gateway_parts import GATEWAY, NETWORK, Device, Gateway, descriptor, receipt_in, refused
 
 
 def head(gateway: Gateway, device: Device) -> tuple[bytes, int]:
@@ -125,12 +125,13 @@ def test_who_signs_with_a_key_rotated_out_is_told_so_now_and_then_and_nothing_is
     told = receipt_in(answers[0], device)
     kid = key_id(old.public_key).hex()
     assert (told.log, told.head_seq) == (NO_LOG, 0)
-    assert [(v.seq, v.code, v.detail) for v in told.verdicts] == [(0, "bad_key", f"kid {kid}")]
+    named = f"kid {kid} proof {object_hash(device.other(old, seq=5)).hex()}"
+    assert [(v.seq, v.code, v.detail) for v in told.verdicts] == [(0, "bad_key", named)]
     gateway.now_s += 100
-    assert gateway.send(device, device.other(stranger)) == []
+    assert refused(gateway.send(device, device.other(stranger)), device)
     forged = bytearray(device.other(old))
     forged[-1] ^= 1
-    assert gateway.send(device, bytes(forged)) == []
+    assert refused(gateway.send(device, bytes(forged)), device)
 
 
 def test_an_equivocation_by_a_key_rotated_out_is_kept_and_suspends_nothing(gateway):
@@ -179,8 +180,8 @@ def test_a_thief_of_the_key_in_force_cannot_rotate(gateway):
     gateway.send(device, device.seal())
     before = gateway.contents()
     turn = device.turn(old=device.key(0), new=thief)
-    assert gateway.send(device, device.other(thief, rotation=turn)) == []
-    assert gateway.send(device, device.other(device.key(0), rotation=turn)) == []
+    assert refused(gateway.send(device, device.other(thief, rotation=turn)), device)
+    assert refused(gateway.send(device, device.other(device.key(0), rotation=turn)), device)
     assert gateway.service.counts[Reason.BAD_ROTATION] == 2
     assert gateway.contents() == before
 
@@ -190,11 +191,9 @@ def test_a_thief_of_the_next_key_cannot_rotate(gateway):
     gateway.send(device, device.seal())
     before = gateway.contents()
     following = device.key(1)
-    assert (
-        gateway.send(device, device.other(following, rotation=device.turn(old=following, new=following)))
-        == []
-    )
-    assert gateway.send(device, device.other(following)) == []
+    turn = device.turn(old=following, new=following)
+    assert refused(gateway.send(device, device.other(following, rotation=turn)), device)
+    assert refused(gateway.send(device, device.other(following)), device)
     assert gateway.contents() == before
 
 
@@ -203,7 +202,7 @@ def test_a_seen_rotation_is_worth_nothing_at_another_place(gateway):
     gateway.send(device, device.seal())
     turn = device.turn()
     for changes in ({"seq": 3, "prev": bytes(32)}, {"log": b"another!", "seq": 1, "prev": None}):
-        assert gateway.send(device, device.other(device.key(1), rotation=turn, **changes)) == []
+        assert refused(gateway.send(device, device.other(device.key(1), rotation=turn, **changes)), device)
     assert gateway.service.counts[Reason.BAD_ROTATION] == 2
 
 
@@ -296,7 +295,7 @@ def test_a_repeated_rotation_cannot_change_what_is_committed_to(gateway):
     device.start_log(b"log-0002", device.log, "store corrupt")
     device.turns = 0
     turn = device.turn(next_hash=bytes(32))
-    assert gateway.send(device, device.other(device.key(1), rotation=turn)) == []
+    assert refused(gateway.send(device, device.other(device.key(1), rotation=turn)), device)
     assert gateway.service.counts[Reason.BAD_ROTATION] == 1
 
 
