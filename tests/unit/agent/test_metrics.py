@@ -34,7 +34,7 @@ REPORT: dict[str, Any] = {
     "proofs": {"sealed": 9, "unreceipted": 1, "in_flight": 2, "receipted_at_s": 1_799_999_990},
     "link": {"connected": True},
     "clock": {"maxerror_s": 0.0025},
-    "journal": {"bytes": 1_000_000, "max_bytes": 512_000_000},
+    "journal": {"bytes": 1_000_000, "max_bytes": 512_000_000, "free_bytes": 10**9},
     "instruments": [
         {
             "name": "bme280-76",
