@@ -279,18 +279,20 @@ def test_no_broker_however_bad_costs_the_node_a_sample(tmp_path, until, free_por
     assert time.monotonic() - began_s < 45
 
 
-def test_a_deaf_broker_gets_a_bounded_queue_with_the_newest_value(until, told, free_port):
+def test_a_deaf_broker_gets_no_more_than_a_window_and_what_waits_is_the_newest(until, told, free_port):
     broker = Swallowing(free_port)
-    roof = Roof()
-    one = told(f"mqtt://127.0.0.1:{free_port}", roof)
+    roofs = [Roof(f"roof-{number}") for number in range(4)]
+    for roof in roofs:
+        roof.read(0)
+    one = told(f"mqtt://127.0.0.1:{free_port}", *roofs)
     try:
-        until(lambda: one._connected, 20, "the connection")
-        until(lambda: len(one._flying) == one._window or not one._waiting, 20, "a full window")
+        until(lambda: one._connected and len(one._flying) == one._window, 20, "a full window")
+        newest = (b'{"temperature":49.0}', False)
         for number in range(50):
-            roof.read(number)
-            one._look()
-        assert len(one._waiting) + len(one._flying) <= 16
-        assert one._waiting[TOPICS.state("roof")] == (b'{"temperature":49.0}', False)
+            roofs[-1].read(number)
+        until(lambda: one._waiting.get(TOPICS.state("roof-3")) == newest, 20, "the newest value, waiting")
+        assert len(one._flying) == one._window
+        assert len(one._waiting) < 3 * len(roofs) + 3
     finally:
         broker.close()
 
