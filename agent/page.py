@@ -3,7 +3,8 @@
 - Read-only, and never in the way: what it needs of the journal it reads like everybody else, in short jobs,
   at most once a second however many look on; what takes long is made in its own threads.
 - `/api/status` is `Node.status` and what is newest; `/api/history` the last 48 hours; `/api/proofs` the way
-  of the last twenty; `/api/log` the diary; `/evidence` the bundle. `/` and `/static/` are files.
+  of the last twenty; `/api/log` the diary; `/metrics` the status for Prometheus; `/evidence` the bundle. `/`
+  and `/static/` are files.
 - A page that cannot be served is said, and the node samples on.
 """
 
@@ -19,7 +20,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from agent import __version__
+from agent import __version__, metrics
 from agent.errors import AgentError
 from agent.history import HOURS, History, Told
 from agent.journal import Journal, unpacked
@@ -29,7 +30,7 @@ from proof import sealing
 from proof.keys import multibase_part
 from proof.reasons import Refused
 from web import app, response, server
-from web.response import Answer, OneAtATime, as_download, as_json, whole_number
+from web.response import Answer, OneAtATime, as_download, as_json, as_text, whole_number
 
 T = TypeVar("T")
 WWW = Path(__file__).parent / "www"
@@ -84,6 +85,7 @@ class Page:
             "/api/proofs": lambda _: as_json(self._proofs.get()),
             "/api/log": lambda _: as_json(self._log.get()),
             "/api/history": self._history_of,
+            "/metrics": lambda _: as_text(metrics.render(self._status.get()), metrics.CONTENT_TYPE),
             "/evidence": self._evidence,
         }
 

@@ -11,7 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from agent import metrics
 from agent.settings import PageSettings, parse
 from drivers.contract import Flag
 from proof import bundle
@@ -88,6 +90,20 @@ def test_the_page_says_how_it_is_and_how_a_proof_went(site, gateway, mosquitto, 
     assert page.json("/api/history?hours=1")[0].keys() == told.keys()
     assert {series["quantity"] for series in told["series"]} == {"temperature", "pressure", "humidity"}
     assert sum(filter(None, told["series"][0]["count"])) >= 3
+
+
+def test_metrics_are_the_status_in_prometheus_words(site, until):
+    page = site()
+    until(lambda: page.json("/api/status")["instruments"][0]["latest"], 20, "a reading")
+    reply = page.ask("/metrics")
+    assert (reply.status, reply.getheader("Content-Type")) == (200, metrics.CONTENT_TYPE)
+    families = text_string_to_metric_families(reply.body.decode())
+    samples = [sample for family in families for sample in family.samples]
+    assert all(sample.name.startswith("fieldproof_") for sample in samples)
+    readings = {s.labels["quantity"]: s.labels["unit"] for s in samples if s.name == "fieldproof_reading"}
+    assert readings == {"temperature": "Cel", "pressure": "Pa", "humidity": "%RH"}
+    holds = {s.labels["code"] for s in samples if s.name == "fieldproof_condition" and s.value}
+    assert holds == {condition["code"] for condition in page.json("/api/status")["conditions"]} >= {"offline"}
 
 
 def test_the_evidence_is_a_bundle_that_verifies(site, gateway, until, tmp_path):
