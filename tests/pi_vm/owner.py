@@ -1,8 +1,8 @@
 """What somebody does once with a machine: make its image, install the agent in it, let it join.
 
 - The image is made by `build-image` and kept; another script makes another image.
-- The agent is installed over ssh with our installer, out of wheels that come with it: the machine has no
-  network.
+- The agent is installed over ssh by `make install`, out of wheels that come with it (WHEELS): the machine
+  has no network, so fetching them, which `make install` does elsewhere, is done here.
 - For the power cuts, a drop-in puts the witness before the daemon. The witness starts it with settings that
   the command line has checked once, here: at each boot that check would be a third of what is emulated.
 """
@@ -27,7 +27,7 @@ INSTRUMENTS = ("sdm120", "sds011")
 UNIT = "fieldproof-agent"
 _INSTALL = """set -e
 rm -rf /root/new && mkdir -p /root/new && cd /root/new && tar xf -
-WHEELS=wheels systemd/install
+WHEELS=wheels make install
 rm -rf /root/new
 """
 CONFIG = """
@@ -94,9 +94,9 @@ def fetch_wheels(folder: Path) -> Path:
 
 
 def product_from(wheels: Path) -> tuple[bytes, str]:
-    """Installer and wheels, as one archive, and a name for it: the same files make the same bytes."""
+    """What of a clone `make install` needs, and wheels: one archive; and its name. Same files, same bytes."""
     words = ["tar", "-cf", "-", "--sort=name", "--mtime=@0", "--owner=0", "--group=0"]
-    words += ["-C", str(ROOT), "systemd", "-C", str(wheels.parent), wheels.name]
+    words += ["-C", str(ROOT), "Makefile", "systemd", "-C", str(wheels.parent), wheels.name]
     product = subprocess.run(words, check=True, capture_output=True).stdout
     return product, hashlib.sha256(product).hexdigest()[:12]
 

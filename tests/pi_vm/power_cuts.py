@@ -89,13 +89,17 @@ class Campaign:
         """As an owner would, over ssh; kept for the next run with the same product."""
         installed = self._image.folder / f"installed-{name}.img"
         if not installed.exists():
-            copy(self._image.disk, self.disk)
+            self.fresh()
             with running(self.machine("install")) as machine:
                 say(f"a login {machine.await_ssh():.0f} s after power-on; installing")
                 say(owner.install(machine, product))
                 self.shut_down(machine)
             copy(self.disk, installed.with_suffix(".new")).rename(installed)
         copy(installed, self.disk)
+
+    def fresh(self) -> None:
+        """The disk is the image's: a Debian that has never heard of Fieldproof."""
+        copy(self._image.disk, self.disk)
 
     def join(self) -> None:
         """Until the gateway has a proof; then in order to sleep."""

@@ -17,6 +17,7 @@ from tests.pi_vm.test_disk_log import entry, flush, log_of
 from tests.pi_vm.test_oracle import Device
 
 pytestmark = pytest.mark.skipif(shutil.which(oracle.DEBUGFS) is None, reason="needs Debian's e2fsprogs")
+NOTHING = Promises()
 BLOCK = 8  # sectors
 
 
@@ -39,9 +40,9 @@ def boot(tmp_path):
     without = device.disk(tmp_path)
     copy(without, folder / "before.img")
 
-    def make(*entries, moments=()):
+    def make(*entries, moments=(), before=NOTHING):
         log_of(folder, *entries)
-        return Boot("boot 1", folder, Promises(), tuple(moments), 1, 1)
+        return Boot("boot 1", folder, before, tuple(moments), 2, 3)
 
     return make, device, changes(without.read_bytes(), held.read_bytes())
 
@@ -64,12 +65,22 @@ def test_what_was_promised_before_a_flush_is_found_lost(tmp_path, boot):
     assert list(tmp_path.glob("problem-1.img"))
 
 
+def test_what_an_earlier_boot_promised_must_still_be_there(tmp_path, boot):
+    make, device, written = boot
+    earlier = Promises({("meter", bytes(16), 7): {"voltage": "230"}})
+    done = [*written, flush(), *device.promises()]
+    verdict = Judge(DEVICE_ID, GATEWAY.public_key, tmp_path).boot(make(*done, before=earlier))
+    assert [problem.partition(": ")[2] for problem in verdict.problems] == ["lost: meter at boot time 7 ms"]
+
+
 def test_the_judge_finds_the_disk_from_which_the_machine_went_on(tmp_path, boot):
     make, _, written = boot
-    made = make(*written[:40], flush(), *written[40:])
+    half = len(written) // 2
+    made = make(*written[:half], flush(), *written[half:])
     with closing(DiskLog(made.folder / "disk.log")) as log:
-        write(made.folder / "before.img", log.kept(0, 41))  # what the judge does, too
+        write(made.folder / "before.img", log.kept(0, half + 1))  # what the judge does, too
         left = list(log.remains(len(log.entries), Random(made.remains_seed)))
+    assert 0 < len(left) < len(written) - half, "these dice leave a part of it"
     expected = copy(made.folder / "before.img", tmp_path / "expected.img")
     write(expected, left)
     seen: list[bytes] = []

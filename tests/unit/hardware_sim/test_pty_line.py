@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from hardware_sim.clock import PacedClock
-from hardware_sim.pty_line import PtyLine
+from hardware_sim.pty_line import PtyLine, line_behind
 
 TIOCGEXCL = 0x80045440  # asm-generic/ioctls.h; not in `termios`
 
@@ -191,3 +191,26 @@ def test_a_line_whose_reader_was_killed_can_be_opened_again(tmp_path, until):
             until(lambda: part.was_told == b"12")
     finally:
         line.close()
+
+
+def test_a_reader_that_came_while_the_line_was_renewed_keeps_what_it_opened(plugged, until):
+    line, fd = plugged(Ticker(PacedClock(0, 0)))
+    before = line.path.readlink()
+    with line._lock:
+        line._renew(line._master)
+    assert line.path.readlink() == before
+    assert line_behind(fd) == line
+    os.write(fd, b"still")
+    until(lambda: line.part.was_told == b"still")
+
+
+def test_a_line_is_behind_the_tty_it_has_now_and_no_other(plugged):
+    line, fd = plugged(Ticker(PacedClock(0, 0)))
+    assert line_behind(fd) == line
+    before = line.path.readlink()
+    with before.open("r+b", buffering=0) as held:  # keeps the number of the old tty from being given again
+        line.unplug()
+        line.plug()
+        assert line_behind(held.fileno()) is None
+    with line.path.open("r+b", buffering=0) as again:
+        assert line_behind(again.fileno()) is line
