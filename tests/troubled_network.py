@@ -34,11 +34,11 @@ class Network:
     frank: Device
 
 
-def build(gateway: Gateway) -> Network:
-    """Ends at `gateway.now_s` as it stands, after a last beacon."""
+def build(gateway: Gateway, html: str = HTML) -> Network:
+    """Ends at `gateway.now_s` as it stands, after a last beacon. `html` is what mallory writes."""
     end_s = gateway.now_s
     gateway.now_s = end_s - DAYS * 86_400
-    names = ("ada", HTML, "bob", "carol", "dan", "eve", "frank")
+    names = ("ada", html, "bob", "carol", "dan", "eve", "frank")
     devices = [Device(seed) for seed in range(1, 8)]
     for device, owner in zip(devices, names, strict=True):
         gateway.enrol(device, gateway.claim(owner=owner))
@@ -46,7 +46,7 @@ def build(gateway: Gateway) -> Network:
     _ada(gateway, network.ada)
     gateway.now_s = end_s - 6 * 3600
     gateway.send(network.dan, *(network.dan.seal(_rows(gateway)) for _ in range(3)))
-    _mallory(gateway, network.mallory)
+    _mallory(gateway, network.mallory, html[:60])
     _bob(gateway, network.bob)
     _carol(gateway, network.carol)
     gateway.send(network.eve, network.eve.seal(_rows(gateway)))
@@ -90,11 +90,11 @@ def _ada(gateway: Gateway, device: Device) -> None:
     gateway.send(device, device.seal(freshness=(beacon, NONCE), sealed_at_s=int(gateway.now_s)))
 
 
-def _mallory(gateway: Gateway, device: Device) -> None:
+def _mallory(gateway: Gateway, device: Device, html: str) -> None:
     gateway.send(device, device.seal(_rows(gateway)))
-    hostile = descriptor(serial=HTML[:60])
+    hostile = descriptor(serial=html)
     gateway.send(device, device.seal(_rows(gateway), descriptor=hostile, descriptor_hash=hostile.hash()))
-    device.start_log(b"log-0002", device.log, reason=HTML[:60])
+    device.start_log(b"log-0002", device.log, reason=html)
     gateway.send(device, device.seal(_rows(gateway), descriptor=hostile, descriptor_hash=hostile.hash()))
 
 

@@ -28,7 +28,7 @@ function show(found) {
   fill("facts", facts(found));
   fill("days", days(found.days));
   fill("quality", instruments(found));
-  fill("verdicts", verdicts(found));
+  fill("verdicts", ...verdicts(found));
   fill("refused", refused(found));
   fill("logs", logs(found));
   fill("keys", keys(found));
@@ -87,7 +87,7 @@ function instruments({ instruments, quality }) {
       const line = counted.get(name);
       return [
         name,
-        one ? [`${one.model} on ${one.bus}`, el("div", { class: "quiet small" }, one.serial)] : "no longer in the descriptor",
+        one ? [`${one.model} on ${one.bus}`, el("div", { class: "quiet small" }, one.serial)] : "not in its newest descriptor",
         one ? (one.calibrated ? "by a certificate" : "no") : "–",
         line ? count(line.readings) : "0",
         line ? flags(line) : "none",
@@ -95,13 +95,18 @@ function instruments({ instruments, quality }) {
     }), "The device has no instruments.");
 }
 
-const verdicts = (found) =>
+const inAll = (verdicts) =>
+  Object.entries(verdicts).sort((a, b) => b[1] - a[1]).map(([code, times]) => `${words(code)} ${count(times)}`).join(", ");
+
+const verdicts = (found) => [
+  el("p", {}, `Since it joined: ${inAll(found.device.verdicts) || "none"}.`),
   table("As they stand in the device's receipts; a new log begins with none.",
     [["Reason"], ["Proof", "number"], ["When"], ["Meaning"]],
     found.verdicts.map(({ code, seq, at_s, sentence, remedy, detail }) => [
       words(code), count(seq), at_s === null ? "–" : timeOf(at_s),
       explained({ sentence, remedy }, detail),
-    ]), "None: nothing was refused or remarked.");
+    ]), "None stands in its receipts now."),
+];
 
 const refused = (found) =>
   table(`${count(found.device.evidence)} kept, as they were signed.`,
@@ -142,4 +147,4 @@ const challenges = ({ challenges: found, counts, at_s }) =>
         : sent_s !== null && at_s - sent_s > deadline_s ? "no" : "not yet",
     ]), coded("None was sent: `fieldproof-gateway challenge` asks for a proof now."));
 
-new Watch(`/api/device?device=${encodeURIComponent(id)}`, { onAnswer: show, onSilence: (sinceMs) => silence(fill, sinceMs) });
+new Watch(`/api/device?device=${encodeURIComponent(id)}`, { onAnswer: show, onSilence: (...why) => silence(fill, ...why) });

@@ -88,12 +88,14 @@ export function state(kind, headline, lines = []) {
   ];
 }
 
-/** Nobody answers: what stands on the page is old. */
-export function silence(fill, sinceMs) {
+/** Nobody answers, or only to say why not: what stands on the page is old. */
+export function silence(fill, sinceMs, problem) {
   document.body.classList.add("silent");
-  const since = sinceMs ? ["What stands below is from ", timeOf(sinceMs / 1000), "."] : [];
-  fill("state", ...state("bad", "The page's own program does not answer",
-    [[el("span", {}, ...since), "Is `fieldproof-gateway page` running? Its ledger must be readable, too."]]));
+  const since = sinceMs ? [" What stands below is from ", timeOf(sinceMs / 1000), "."] : [];
+  const lines = problem
+    ? [[el("span", {}, ...coded(problem), ...since), ""]]
+    : [[el("span", {}, ...since), "Is `fieldproof-gateway page` running?"]];
+  fill("state", ...state("bad", problem ? "The page cannot show this" : "The page's own program does not answer", lines));
 }
 
 export { bytes };

@@ -93,7 +93,7 @@ const equivocations = (found) =>
       proofs.map(({ hash, received_s }) => el("div", {}, proofLink(device, hash), ", came ", timeOf(received_s))),
     ]), "No device ever signed two.");
 
-const watch = new Watch("/api/overview", { onAnswer: show, onSilence: (sinceMs) => silence(fill, sinceMs) });
+const watch = new Watch("/api/overview", { onAnswer: show, onSilence: (...why) => silence(fill, ...why) });
 find.addEventListener("input", () => {
   watch.path = `/api/overview?find=${encodeURIComponent(find.value)}`;
   watch.ask();

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import MOSQUITTO
+from tests.conftest import MOSQUITTO, hold_port
 
 pytestmark = pytest.mark.mosquitto
 PAGE = Path(__file__).parents[2] / "docs" / "operating-a-gateway.md"
@@ -55,6 +55,13 @@ case "$*" in
         start gateway ${command//%h/$HOME}
         until [ "$(grep -c event=listening "$HOME/gateway.log" || true)" != "$before" ]; do
             kill -0 "$(cat "$HOME/gateway.pid")"; sleep 0.05
+        done ;;
+    "--user enable --now fieldproof-gateway-page")
+        unit=$(cat "$HOME/.config/systemd/user/fieldproof-gateway-page.service")
+        command=$(sed -n 's/^ExecStart=//p' <<< "$unit")
+        start page ${command//%h/$HOME}
+        until grep -q event=serving "$HOME/page.log"; do
+            kill -0 "$(cat "$HOME/page.pid")"; sleep 0.05
         done ;;
     *) echo "systemctl $*: not on the page" >&2; exit 1 ;;
 esac
@@ -109,6 +116,11 @@ def home(tmp_path):
 
 
 def follow(home: Path, port: int, text: str, deadline_s: float) -> list[dict[str, Any]]:
+    with hold_port() as held:
+        return run(home, port, int(held.getsockname()[1]), text, deadline_s)
+
+
+def run(home: Path, port: int, page_port: int, text: str, deadline_s: float) -> list[dict[str, Any]]:
     """Runs `text`; the gateway's line of the one device after each time it delivered."""
     shown_id = "fieldproof-provision show --config ~/node/agent.toml --json"
     simulated = "fieldproof-sim run --config ~/node/agent.toml --climate 1 --speed inf --until-done"
@@ -124,6 +136,7 @@ def follow(home: Path, port: int, text: str, deadline_s: float) -> list[dict[str
         ("broker.example.net", "localhost"),
         ("broker-config ", f"broker-config --folder {home}/etc/fieldproof "),
         ("/etc/mosquitto", f"{home}/etc"),
+        ("127.0.0.1:8734", f"127.0.0.1:{page_port}"),
     ):
         assert said in text, said
         text = text.replace(said, put)
@@ -153,6 +166,7 @@ def environment(home: Path) -> dict[str, str]:
 def test_who_follows_the_page_has_receipts_over_tls_with_certificates(home, free_port):
     (line,) = follow(home, free_port, script("Day to day"), 140)
     assert (line["owner"], line["readings"], line["verdicts"]) == ("Ada", 120, {})
+    assert 'fieldproof_gateway_devices{state="delivering"} 1.0' in (home / "said").read_text()
 
 
 @pytest.mark.slow  # the same, then claims, evidence, revocation, passwords, client ids

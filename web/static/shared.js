@@ -23,12 +23,13 @@ export function fill(id, ...children) {
   return node;
 }
 
-/** Asks `path` for JSON every `everyMs`; `onAnswer(value)`, and `onSilence(sinceMs | null)` once nothing was heard
- *  for `patienceMs`: `sinceMs` is when the last answer came. */
+/** Asks `path` for JSON every `everyMs`; `onAnswer(value)`, and `onSilence(sinceMs | null, problem)` once nothing
+ *  was heard for `patienceMs`: `sinceMs` is when the last answer came, `problem` a refusal in the server's words. */
 export class Watch {
   constructor(path, { everyMs = 5000, patienceMs = 15000, onAnswer, onSilence = () => {} }) {
     Object.assign(this, { path, everyMs, patienceMs, onAnswer, onSilence });
     this.heardMs = null;
+    this.problem = "";
     this.startedMs = Date.now();
     this.timer = null;
     setInterval(() => this.look(), 1000);
@@ -41,19 +42,20 @@ export class Watch {
   }
 
   look() {
-    if (Date.now() - (this.heardMs ?? this.startedMs) > this.patienceMs) this.onSilence(this.heardMs);
+    if (Date.now() - (this.heardMs ?? this.startedMs) > this.patienceMs) this.onSilence(this.heardMs, this.problem);
   }
 
   async ask() {
     clearTimeout(this.timer);
+    this.problem = "";
     try {
       const answer = await fetch(this.path, { cache: "no-store", signal: AbortSignal.timeout(this.patienceMs) });
-      if (!answer.ok) throw new Error(await answer.text());
+      if (!answer.ok) throw new Error((this.problem = (await answer.text()).trim()));
       const value = await answer.json();
       this.heardMs = Date.now();
       this.onAnswer(value);
     } catch (error) {
-      if (this.heardMs === null) this.onSilence(null);
+      if (this.heardMs === null) this.onSilence(null, this.problem);
       console.warn(`${this.path}: ${error.message}`);
     }
     clearTimeout(this.timer);

@@ -50,6 +50,18 @@ def test_every_label_on_the_dashboard_exists(said):
         assert used <= labels | {"instance"}, panel["title"]
 
 
+def test_every_metric_in_the_operators_guide_exists_and_every_condition_is_there(said):
+    guide = (DASHBOARD.parents[1] / "operating-a-gateway.md").read_text()
+    section = guide.partition("\n## The page and /metrics\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"\bfieldproof_gateway_\w+", section))
+    named |= {f"fieldproof_gateway{tail}" for tail in re.findall(r"…(_\w+)", section)}
+    assert len(named) > 10
+    assert named <= set(said)
+    (row,) = [line for line in section.splitlines() if line.startswith("| `fieldproof_gateway_condition")]
+    assert tuple(re.findall(r"`(\w+)`", row)) == metrics.CONDITIONS
+    assert f"for the first {metrics.MAX_DEVICES} devices" in section
+
+
 def test_every_panel_has_a_place_of_its_own():
     places = [
         {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
