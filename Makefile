@@ -17,6 +17,8 @@ REBOOTS = 10
 PI_PACKAGES := debootstrap qemu-system-arm qemu-user-static binfmt-support qemu-utils cpio e2fsprogs openssh-client
 # What tests start beside Python: a broker, a TPM and its tools, systemd-creds, a terminal. The name of a command or a package.
 TEST_PACKAGES := mosquitto chromium shellcheck strace swtpm tpm2-tools systemd tmux
+# Node.js may be from elsewhere, and its package is not called like its command.
+TEST_PACKAGES += $(if $(shell command -v node 2>/dev/null),,nodejs) $(if $(shell command -v npm 2>/dev/null),,npm)
 # Several tests wait at once; a process that has nothing left takes over what another still has to do.
 PARALLEL := -n auto --dist worksteal
 
@@ -102,7 +104,7 @@ year: $(DEV) ## a simulated year of one node, and what came of it (DAYS=365 SEED
 	@$(BIN)/python -m tests.crash.year $(if $(DAYS),$(DAYS) $(or $(SEED),1))
 
 clean: ## remove environments, caches and builds
-	rm -rf .venv .venv-interop .venv-fuzz .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-interop .venv-fuzz .venv-peers .verify-elsewhere .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed-%: pyproject.toml scripts/make-venv

@@ -43,6 +43,10 @@ ELSEWHERE = {
         "captured from a terminal by its test, and compared",
         "tests/integration/test_setup.py",
     ),
+    ("docs/verify-elsewhere/README.md", "cd docs/verify-elsewhere"): (
+        "npm, the network",
+        "tests/interop/test_verify_elsewhere.py",
+    ),
     ("docs/moving-and-restoring.md", "fieldproof-provision backup"): (
         "asks for a passphrase at a terminal",
         "tests/unit/provisioning/test_moving.py",
