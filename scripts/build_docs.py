@@ -2,7 +2,8 @@
 
 - docs/configuration.md, `reference`: every key, from the schema of agent/settings.py. The sentence is the
   string under the key there.
-- docs/troubleshooting.md, `reasons`: every reason code, from proof/reasons.py.
+- docs/troubleshooting.md, `diary`: what `fieldproof-agent log` says, from agent/words.py; `reasons`: every
+  reason code, from proof/reasons.py.
 - A test fails as long as a page is not what this writes.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from agent import words
 from agent.settings import json_schema
 from benchmarks import marked
 from proof.reasons import Reason
@@ -111,6 +113,10 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "".join(" ".join(f"| {cell}".rstrip() for cell in cells) + " |\n" for cells in lines)
 
 
+def diary() -> str:
+    return _table(("code", "sentence"), [(f"`{code}`", said) for code, said in words.SENTENCES.items()])
+
+
 def reasons() -> str:
     return _table(
         ("code", "what happened", "what to do"),
@@ -120,6 +126,7 @@ def reasons() -> str:
 
 GENERATED: dict[tuple[str, str], Callable[[], str]] = {
     ("configuration.md", "reference"): configuration,
+    ("troubleshooting.md", "diary"): diary,
     ("troubleshooting.md", "reasons"): reasons,
 }
 

@@ -11,7 +11,7 @@ from tests.docs_commands import ROOT
 def texts() -> str:
     """Everything the product can say: its string literals, one a line, what is filled in left out."""
     found = [text for reason in Reason for text in (reason.sentence, reason.remedy)]
-    for package in ("agent", "drivers", "gateway", "proof", "provisioning"):
+    for package in ("agent", "drivers", "gateway", "proof", "provisioning", "verifier"):
         for path in (ROOT / package).glob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.JoinedStr):

@@ -83,7 +83,6 @@ def test_blocks_share_one_shell_and_notes_and_files_lie_between_them(tmp_path):
         ("echo $FRUIT", "echo $VEGETABLE", "VEGETABLE: unbound"),
         ("17 apples", "17 pears", "page.md:9 shows '$HOME has 17 pears'"),
         ("echo hidden >", "false >", "page.md:13 ended with 1"),
-        ("sleep 1000", "true", "ended by itself"),
         ("echo $FRUIT", "echo 'Traceback (most recent call last)'", "Traceback"),
     ],
 )
@@ -91,6 +90,14 @@ def test_a_page_that_is_wrong_fails_with_its_place(tmp_path, changed, to, said):
     assert changed in GOOD
     with pytest.raises(AssertionError, match=re.escape(said)):
         follow(GOOD.replace(changed, to), tmp_path)
+
+
+def test_a_program_in_the_background_that_does_not_last_to_the_end_of_the_page_fails(tmp_path):
+    page = (
+        "```sh background\ntrue\n```\n\n```sh\nwhile kill -0 $BACKGROUND 2> gone; do sleep 0.05; done\n```\n"
+    )
+    with pytest.raises(AssertionError, match="ended by itself"):
+        follow(page, tmp_path)
 
 
 @pytest.mark.parametrize(

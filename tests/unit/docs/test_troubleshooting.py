@@ -69,3 +69,13 @@ def test_what_a_page_quotes_is_said_by_the_product(page):
     ]
     assert len(pieces) > 3
     assert [piece for piece in pieces if piece not in said] == []
+
+
+def test_what_a_page_says_that_the_verifier_says_it_does():
+    page, said = (ROOT / "docs" / "what-a-proof-proves.md").read_text(), texts()
+    table = page.partition("## How to read the result")[2]
+    cells = re.findall(r"^\| (\*.*?) \|", table, re.MULTILINE)
+    pieces = [piece.strip(" ,") for cell in cells for piece in re.split(r"[*…]", cell)]
+    pieces = [piece for piece in pieces if piece]
+    assert len(pieces) > 8
+    assert [piece for piece in pieces if piece not in said] == []
