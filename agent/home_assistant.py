@@ -70,7 +70,8 @@ class HomeAssistant:
         self._said: dict[str, bytes] = {}  # what is retained, in this connection
         self._samples: dict[str, int] = {}
         self._identified: dict[str, tuple[str, str]] = {}
-        self._report_at_s, self._problem = 0.0, ""
+        self._look_at_s = self._report_at_s = 0.0
+        self._problem = ""
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="home-assistant", daemon=True)
 
@@ -132,7 +133,7 @@ class HomeAssistant:
         if topic == self._topics.birth:
             if payload == ONLINE and not retain:
                 self._samples.clear()
-                self._report_at_s = 0.0
+                self._look_at_s = self._report_at_s = 0.0
             return
         name = self._topics.named(topic)
         ours = name == NODE or name in self._samplers
@@ -143,7 +144,7 @@ class HomeAssistant:
     def _tell_everything(self) -> None:
         for kept in (self._flying, self._waiting, self._said, self._samples, self._identified):
             kept.clear()
-        self._report_at_s = 0.0
+        self._look_at_s = self._report_at_s = 0.0
 
     def _act(self) -> None:
         now_s = self._monotonic()
@@ -157,7 +158,9 @@ class HomeAssistant:
                 self._topics.config(NODE), _json(home_entities.node(self._topics, (HEALTHY, *CODES)))
             )
             self._retain(self._topics.availability(NODE), ONLINE)
-        self._look()
+        if now_s >= self._look_at_s:  # not at every event: each message we send is answered by one
+            self._look_at_s = now_s + _LOOK_S
+            self._look()
         self._send()
         if now_s >= self._report_at_s:
             self._report_at_s = now_s + REPORT_S

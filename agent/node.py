@@ -169,8 +169,6 @@ class Node:
     def stop(self) -> None:
         """Also after a `start` that failed."""
         if self._started:
-            if self._home:
-                self._home.stop()
             for sampler in self.samplers:
                 sampler.stop()
             for sampler in self.samplers:
@@ -182,6 +180,8 @@ class Node:
             except TryAgain as error:  # the disk does not answer: the next start seals what is on it
                 self.tell(error.sentence)
             self.publisher.stop(PUBLISH_AT_STOP_S)
+            if self._home:
+                self._home.stop()
         self.keeper.stop(timeout_s=10.0)
         self._buses.close()
         if self._lifetimes.running:

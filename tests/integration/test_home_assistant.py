@@ -100,12 +100,14 @@ def home(mosquitto) -> Iterator[Home]:
 
 @pytest.fixture
 def told() -> Iterator[Callable[..., HomeAssistant]]:
-    """told(url, samplers, report, settings) -> what tells Home Assistant, started."""
+    """told(url, *samplers, **settings) -> what tells Home Assistant, started."""
     made: list[HomeAssistant] = []
 
-    def make(url: str, *samplers: Any, report: Any = lambda: REPORT, **settings: Any) -> HomeAssistant:
+    def make(
+        url: str, *samplers: Any, monotonic: Callable[[], float] = time.monotonic, **settings: Any
+    ) -> HomeAssistant:
         chosen = HomeAssistantSettings(True, url, allow_plain=True, **settings)
-        made.append(HomeAssistant(chosen, DEVICE_ID, samplers, report, time.monotonic))
+        made.append(HomeAssistant(chosen, DEVICE_ID, samplers, lambda: REPORT, monotonic))
         made[-1].start()
         return made[-1]
 
@@ -149,6 +151,32 @@ def test_each_new_sample_is_told_once_and_again_when_home_assistant_was_started_
     home.say("homeassistant/status", b"offline")
     home.say("homeassistant/status", b"online")
     until(lambda: home.count[state] == 3, 20, "the second again")
+
+
+class Hectic(Roof):
+    """Has a new sample whenever somebody looks."""
+
+    looks = 0
+
+    @property
+    def state(self) -> InstrumentState:
+        self.looks += 1
+        return replace(self._state, samples=self.looks, latest=(Measured("temperature", "Cel", self.looks),))
+
+    @state.setter
+    def state(self, state: InstrumentState) -> None:
+        self._state = state
+
+
+def test_it_looks_once_a_second_however_fast_samples_come(mosquitto, home, told, until):
+    hectic, state, now_s = Hectic(), TOPICS.state("roof"), 100.0
+    one = told(mosquitto.url, hectic, monotonic=lambda: now_s)
+    until(lambda: home.count.get(state) and home.count.get(TOPICS.state(NODE)), 20, "everything told")
+    until(lambda: not one._flying and not one._waiting, 20, "everything acknowledged")
+    assert (hectic.looks, home.count[state]) == (1, 1)
+    now_s += 1
+    until(lambda: home.count[state] == 2, 20, "the next second's")
+    assert hectic.looks == 2
 
 
 def test_a_sensor_that_is_gone_is_unavailable_and_comes_back(mosquitto, home, told, until):

@@ -74,3 +74,13 @@ def test_a_library_that_only_some_drivers_need_is_loaded_where_one_of_them_is_co
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == libraries
+
+
+def test_home_assistant_and_metrics_are_not_loaded_where_they_are_not_on():
+    look = (
+        "import sys; from agent import lean; lean.prepare(); import agent.daemon; "
+        "print([n for n in ('agent.home_assistant', 'agent.home_entities', 'agent.metrics', 'agent.page') "
+        "if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=60)
+    assert (done.stderr, done.stdout) == ("", "[]\n")
