@@ -115,6 +115,9 @@ def _proof(answer: dict[str, Any]) -> Iterator[str]:
                 yield f"  {name:9} {_time(answer[f'{name}_at_s'])}"
     for verdict in answer["verdicts"]:
         yield f"  {verdict['code']}{_detail(verdict)}: {verdict['sentence']} {verdict['remedy']}"
+    for verdict in answer["earlier"]:
+        where = f"in log {verdict['log']}, which was left"
+        yield f"  {where}: {verdict['code']}{_detail(verdict)}: {verdict['sentence']} {verdict['remedy']}"
     for flag in answer["flags"]:
         where = f"{flag['instrument']}, {flag['count']} readings"
         yield f"  {flag['code']} ({where}): {flag['sentence']} {flag['remedy']}"

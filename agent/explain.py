@@ -3,6 +3,7 @@
 - Without a number: everything a gateway rejected or flagged lately, one line for each reason.
 - With a number: that proof's way from its first reading to its receipt, the verdicts on it, and what was
   flagged in it, instrument by instrument. A number means the newest log that has it.
+- Where a log was left, what was said of the same number in it stands under `earlier`.
 - Every code comes with its sentence and what to do (§10).
 """
 
@@ -34,7 +35,8 @@ STATES = {
 }
 
 
-_NOTHING: dict[str, Any] = {"verdicts": [], "flags": [], "lost": []}
+_TAKEN = (Reason.ACCEPTED, Reason.DUPLICATE, Reason.HELD)
+_NOTHING: dict[str, Any] = {"verdicts": [], "flags": [], "lost": [], "earlier": []}
 
 
 class Store(Protocol):
@@ -70,6 +72,8 @@ def proof(store: Store, seq: int, sent_s: float | None = None) -> dict[str, Any]
             "SELECT code, detail FROM verdicts WHERE log_id = ? AND seq = ? ORDER BY code", (log_id, seq)
         )
     ]
+    if receipted_s is not None:
+        verdicts = [told(Reason.ACCEPTED.value), *verdicts]
     sealed = _sealed(data, proof_hash, seq)
     refused = receipted_s is None and any(verdict["refuses"] for verdict in verdicts)
     return {
@@ -85,6 +89,14 @@ def proof(store: Store, seq: int, sent_s: float | None = None) -> dict[str, Any]
         "bytes": len(sealed.data) if sealed else None,
         "verdicts": verdicts,
         "flags": _flags(sealed) if sealed else [],
+        "earlier": [
+            {"log": left.hex(), **told(code, detail)}
+            for left, code, detail in store.execute(
+                "SELECT log, code, detail FROM verdicts JOIN logs ON id = log_id "
+                "WHERE log_id < ? AND seq = ? ORDER BY id DESC, code",
+                (log_id, seq),
+            )
+        ],
         "lost": [
             {"instrument": lost.instrument, "count": lost.count, "reason": lost.reason}
             for lost in (sealed.claims.lost if sealed else ())
@@ -100,7 +112,7 @@ def told(code: str, detail: str = "") -> dict[str, Any]:
         "sentence": reason.sentence if reason else "A reason that this version of the agent does not know.",
         "remedy": reason.remedy if reason else "Upgrade the agent.",
         "detail": detail,
-        "refuses": reason is None or reason not in ANNOTATIONS,
+        "refuses": reason is None or reason not in (*ANNOTATIONS, *_TAKEN),
     }
 
 

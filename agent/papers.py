@@ -67,11 +67,14 @@ def store_verdicts(journal: Journal, log_id: int, found: Sequence[ProofVerdict])
 
 
 def refused_proof(journal: Journal, verdict: ProofVerdict) -> ProofVerdict | None:
-    """§5.1: `verdict` on the proof it names by its hash, where that is one of the next to be receipted."""
+    """§5.1: `verdict` on the proof it names by its hash, where that is one of the next to be receipted; or by
+    its number, where a gateway that has accepted none yet speaks of no log."""
     log, proof_hash = journal.open_log(), refused_hash(verdict)
-    if log is None or proof_hash is None:
+    if log is None:
         return None
     head = journal.receipted_seq(log.id)
+    if proof_hash is None:
+        return verdict if head < verdict.seq <= log.seq else None
     row = journal.execute(
         "SELECT seq FROM proofs WHERE log_id = ? AND seq > ? AND seq <= ? AND hash = ?",
         (log.id, head, head + _NEXT, proof_hash),

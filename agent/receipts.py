@@ -16,7 +16,11 @@ from dataclasses import dataclass
 from agent import papers, succession
 from agent.journal import Journal
 from agent.sealer import Sealer
+from proof.reasons import Reason
 from proof.receipt import ProofVerdict, Receipt, Standing, standing
+
+_OF_THE_DEVICE = (Reason.REVOKED, Reason.SUSPENDED)
+_OF_THE_CHAIN = (Reason.EQUIVOCATION, Reason.ROLLED_BACK, Reason.BROKEN_CHAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,18 @@ def accept(
         stands = Standing.ROLLED_BACK  # what is asked for lies before a proof that is held: not one of ours
     contradicted = stands is Standing.ROLLED_BACK
     reason = succession.reason_to_leave(journal, log, receipt, contradicted, offered)
+    told = papers.store_verdicts(
+        journal, log.id, [v for v in receipt.verdicts if _is_kept(v, log.seq, reason)]
+    )
     if not reason:
-        return Outcome(journal.receipted_seq(log.id))
+        return Outcome(journal.receipted_seq(log.id), verdicts=told)
     succession.leave(journal, log, receipt, reason, sealer, random)
-    return Outcome(0, new_log_because=reason)
+    return Outcome(0, verdicts=told, new_log_because=reason)
+
+
+def _is_kept(verdict: ProofVerdict, newest_seq: int, reason: str) -> bool:
+    """Of a receipt that speaks of another log, or of another head: a verdict names no log, so what it says
+    of a number may be of another's. What is said of the device as a whole; of a log that is left, why."""
+    if verdict.code in _OF_THE_DEVICE:
+        return verdict.seq <= newest_seq
+    return bool(reason) and verdict.code in _OF_THE_CHAIN and verdict.seq <= newest_seq

@@ -95,8 +95,9 @@ def judge(asked: Request, message: Message, now_s: float) -> Joined | None:
     if message.topic == receipt_topic and not message.retain:
         data = wire.inflate(message.payload, receipt.MAX_BYTES)
         answer = receipt.open_receipt(data, asked.claim.gateway_keys, asked.device)
-        if answer.log == receipt.NO_LOG and answer.verdicts and not receipt.refused_hash(answer.verdicts[0]):
-            raise ClaimRefused(f"{asked.claim.network} refuses this device. {_verdict(answer.verdicts[0])}")
+        if answer.log == receipt.NO_LOG and answer.verdicts and not _of_a_proof(answer.verdicts[0]):
+            code, why = answer.verdicts[0].code, _verdict(answer.verdicts[0])
+            raise ClaimRefused(f"{asked.claim.network} refuses this device ({code:.32}). {why}")
         return None
     if message.topic != membership_topic:
         return None
@@ -113,6 +114,11 @@ def judge(asked: Request, message: Message, now_s: float) -> Joined | None:
         )
     claim = asked.claim
     return Joined(claim.broker_url, claim.gateway_keys, data, membership, claim.broker_ca)
+
+
+def _of_a_proof(verdict: receipt.ProofVerdict) -> bool:
+    """An agent's business, not the enrolment's (§5.1)."""
+    return verdict.seq > 0 or receipt.refused_hash(verdict) is not None
 
 
 def newer(before: Joined | None, answer: Joined) -> Joined:

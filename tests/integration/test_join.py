@@ -113,7 +113,7 @@ def test_a_gateway_that_misses_the_first_question_is_asked_again(device, gateway
 @pytest.mark.parametrize(
     ("answer", "code", "expected"),
     [
-        (refuse, 2, "meadow refuses this device. The claim is unknown, expired, already used"),
+        (refuse, 2, "meadow refuses this device (claim_refused). The claim is unknown, expired"),
         (forge, 2, "What answered is not a gateway of this claim (bad_key"),
         (stay_silent, 1, "no gateway of meadow answered"),
     ],

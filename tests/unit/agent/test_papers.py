@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from agent import papers
 from agent.papers import counts, evidence, keep_beacon, keep_receipt, kept_proofs, last_receipted_s
 from agent.retention import bytes_used, make_room
 from agent.settings import JournalSettings
-from proof.receipt import ProofVerdict
+from proof.receipt import ProofVerdict, of_refused
 from proof.sealing import parse
 from tests.agent_parts import START_S, FakeClock, captured, make_sealer, open_test_journal
 
@@ -93,6 +94,24 @@ def test_a_refusal_stands_until_a_later_proof_is_receipted(journal, clock):
     assert papers.stored(journal).refused == ProofVerdict(2, "revoked")
     journal.mark_receipted(1, 2, START_S)
     assert papers.stored(journal).refused is None
+
+
+def test_a_refused_proof_is_found_by_its_hash_among_the_next_and_by_its_number_before_any_log_is_spoken_of(
+    journal, clock
+):
+    for _ in range(3):
+        seal(journal, clock, 1)
+    of = partial(of_refused, "bad_signature", "kid 1")
+    hashes = [journal.hash_at(1, seq) for seq in (1, 2, 3)]
+    said = ProofVerdict(2, "bad_signature", "kid 1")
+    assert papers.refused_proof(journal, of(hashes[1])) == said
+    assert papers.refused_proof(journal, of(bytes(32))) is None, "a proof of somebody else"
+    journal.mark_receipted(1, 1, START_S)
+    assert papers.refused_proof(journal, of(hashes[0])) is None, "it was taken in the end"
+    assert papers.note_refused(journal, said) == (said,)
+    assert papers.note_refused(journal, said) == (), "no news"
+    for seq, known in ((0, False), (1, False), (3, True), (4, False)):
+        assert bool(papers.refused_proof(journal, ProofVerdict(seq, "revoked"))) is known
 
 
 def test_that_nothing_is_taken_at_all_comes_before_the_first_proof_that_is_not(journal, clock):

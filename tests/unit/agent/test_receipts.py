@@ -90,6 +90,18 @@ def test_receipt_for_a_head_we_never_sent_opens_a_new_log(device):
     assert device.kept() == [0, 1]
 
 
+def test_why_a_log_is_left_is_kept_with_it_and_of_another_log_only_what_is_said_of_the_device(device):
+    device.seal(2)
+    said = tuple(ProofVerdict(1, code) for code in ("equivocation", "quality_late", "suspended"))
+    old = device.log.log
+    left = device.get(device.receipt(5, head_hash=bytes(32), verdicts=said))
+    assert [v.code for v in left.verdicts] == ["equivocation", "suspended"]
+    assert papers.stored(device.journal).refused is None, "the log that is open now was not refused"
+    again = device.get(device.receipt(5, log=old, head_hash=bytes(32), verdicts=said))
+    assert [v.code for v in again.verdicts] == ["suspended"]
+    assert papers.stored(device.journal).refused == ProofVerdict(1, "suspended")
+
+
 @pytest.mark.parametrize("instruments", [1, 2])
 def test_what_was_given_up_in_a_log_that_is_left_is_declared_in_the_new_one(device, instruments):
     """As losses: gap records speak of the log they stand in (§5.3)."""
