@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from agent.journal import unpacked
@@ -55,8 +56,8 @@ def lately(store: Store) -> dict[str, Any]:
     return {"verdicts": sorted(newest_first, key=lambda line: not line["refuses"])}
 
 
-def proof(store: Store, seq: int, sent_s: float | None = None) -> dict[str, Any]:
-    """That of number `seq`; it was handed to the broker at `sent_s`, where that is known."""
+def proof(store: Store, seq: int, sent_s: Callable[[int, int], float | None] | None = None) -> dict[str, Any]:
+    """That of number `seq`; `sent_s` says when the broker had it (log id, seq), where that is known."""
     seq = min(seq, 2**63 - 1)  # SQLite counts no further
     row = store.execute(
         "SELECT log_id, log, readings, first_s, last_s, receipted_s, data, hash FROM proofs "
@@ -84,7 +85,7 @@ def proof(store: Store, seq: int, sent_s: float | None = None) -> dict[str, Any]
         "captured_from_s": first_s,
         "captured_to_s": last_s,
         "sealed_at_s": sealed.claims.sealed_at_s if sealed else None,
-        "sent_at_s": sent_s,
+        "sent_at_s": sent_s(log_id, seq) if sent_s else None,
         "receipted_at_s": receipted_s,
         "bytes": len(sealed.data) if sealed else None,
         "verdicts": verdicts,

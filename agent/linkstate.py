@@ -8,11 +8,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.mqtt_events import Connected
 
+_SENT = 128  # proofs, of which it is remembered when they were delivered
 OFFLINE, BROKER_REFUSES, NO_GATEWAY = "offline", "broker_refuses", "no_gateway"
 UNANSWERED = "The gateway has not said yet what it holds of this device: proofs are kept until it does."
 NOBODY_LISTENS = "No gateway listens at the broker: proofs are kept and tried again."
@@ -44,6 +46,7 @@ class LinkHealth:
         self._gateway_seen = False
         self._delivered_s: float | None = None
         self._heard_s: float | None = None
+        self._sent: OrderedDict[tuple[int, int], float] = OrderedDict()
 
     def up(self, connected: Connected) -> None:
         self.connected = connected
@@ -78,9 +81,19 @@ class LinkHealth:
         self.refusal = f"The broker refused a proof (0x{code:02x}): check its ACL; proofs are kept."
         return self.refusal
 
-    def delivered(self) -> None:
+    def delivered(self, log_id: int, seq: int) -> None:
+        """The broker has proof `seq`."""
+        now_s = self._monotonic()
+        self._sent[log_id, seq] = now_s
+        while len(self._sent) > _SENT:
+            self._sent.popitem(last=False)
         if self._delivered_s is None:
-            self._delivered_s = self._monotonic()
+            self._delivered_s = now_s
+
+    def sent_ago_s(self, log_id: int, seq: int) -> float | None:
+        """How long ago the broker had that proof the last time; None where that is not known any more."""
+        sent_s = self._sent.get((log_id, seq))
+        return None if sent_s is None else self._monotonic() - sent_s
 
     def gateway_heard(self) -> None:
         self._heard_s = self._monotonic()

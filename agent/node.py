@@ -327,7 +327,11 @@ class Node:
         """What became of proof `seq`; without one, what was rejected or flagged lately. Raises `TryAgain`."""
         if seq is None:
             return self.keeper.read(explain.lately, _STATUS_S)
-        return self.keeper.read(lambda journal: explain.proof(journal, seq), _STATUS_S)
+        return self.keeper.read(lambda journal: explain.proof(journal, seq, self._sent_s), _STATUS_S)
+
+    def _sent_s(self, log_id: int, seq: int) -> float | None:
+        ago_s = self.publisher.sent_ago_s(log_id, seq)
+        return None if ago_s is None else self._clock.wall().ns / 1e9 - ago_s
 
     def watch(self) -> None:
         """To be called every few seconds: what goes wrong, and when that ends, goes into the diary."""

@@ -140,6 +140,9 @@ class Publisher:
     def state(self) -> LinkState:
         return self._health.state(self._window.flying)
 
+    def sent_ago_s(self, log_id: int, seq: int) -> float | None:
+        return self._health.sent_ago_s(log_id, seq)
+
     def _run(self) -> None:
         finished = False
         while not finished:
@@ -224,7 +227,7 @@ class Publisher:
         if not failed and not no_subscribers:
             if (seq := self._window.delivered(mid)) is not None:
                 self.on_delivered(self._log_id, seq)
-            self._health.delivered()
+                self._health.delivered(self._log_id, seq)
             if self._gives_way:  # it was all there is to say: the broker is the other board's now
                 self._resting = True
                 self._link.close(timeout_s=0)

@@ -55,9 +55,9 @@ def test_a_refused_proof_is_remembered_over_the_hang_up_that_follows(health):
 
 def test_delivered_without_an_answer_counts_from_the_first_until_everything_is_receipted(health, watch):
     health.up(Connected(5))
-    health.delivered()
+    health.delivered(1, 1)
     watch.now_s += 100
-    health.delivered()
+    health.delivered(1, 2)
     assert health.state(0).unreceipted_s == 100
     health.receipted(progress=False, all_done=False)
     assert health.state(0).unreceipted_s == 100, "a receipt that moves nothing is no answer"
@@ -65,7 +65,7 @@ def test_delivered_without_an_answer_counts_from_the_first_until_everything_is_r
     assert health.state(0).unreceipted_s == 0
     health.receipted(progress=True, all_done=True)
     assert health.state(0).unreceipted_s is None
-    health.delivered()
+    health.delivered(1, 3)
     health.up(Connected(5))
     assert health.state(0).unreceipted_s is None, "another connection, another try"
 
@@ -82,3 +82,13 @@ def test_a_receipt_ends_what_was_said(health, watch):
     state = health.state(1)
     assert (state.problem, state.trouble, state.protocol) == ("", "", "MQTT 3.1.1")
     assert (state.gateway_seen, state.heard_s, state.in_flight) == (True, 7, 1)
+
+
+def test_when_a_proof_was_delivered_is_remembered_of_the_newest(health, watch):
+    assert health.sent_ago_s(1, 1) is None
+    for seq in range(1, 200):
+        health.delivered(1, seq)
+    health.delivered(2, 1)
+    watch.now_s += 7
+    assert (health.sent_ago_s(2, 1), health.sent_ago_s(1, 199)) == (7, 7)
+    assert health.sent_ago_s(1, 1) is None
