@@ -112,3 +112,18 @@ def signed_receipt(changes: dict | None = None, issuer: str = GATEWAY_ID) -> byt
     """A rightly signed receipt whose payload differs from that of `FULL` by `changes`."""
     payload = {1: LOG, 2: 9, 3: HASH, 4: [], 5: [], 6: NOW_S, **(changes or {})}
     return cose.sign(Typ.RECEIPT, {1: issuer, 2: DEVICE_ID, 6: NOW_S}, cbor.encode(payload), GATEWAY)
+
+
+def test_a_refused_proof_is_named_by_its_hash_in_a_detail_of_any_length_and_in_no_other_verdict():
+    proof_hash = bytes(range(32))
+    told = receipt.of_refused("bad_key", "kid 12" + "x" * 200, proof_hash)
+    assert (told.seq, told.code, len(told.detail) <= receipt.MAX_DETAIL) == (0, "bad_key", True)
+    assert receipt.refused_hash(told) == proof_hash
+    assert receipt.refused_hash(receipt.of_refused("malformed", "", proof_hash)) == proof_hash
+    others = (
+        ProofVerdict(3, "bad_key", told.detail),
+        ProofVerdict(0, "bad_key", "kid 12"),
+        ProofVerdict(0, "bad_key", "proof 12ab"),
+        ProofVerdict(0, "bad_key", f"proof {'g' * 64}"),
+    )
+    assert [receipt.refused_hash(other) for other in others] == [None] * 4
