@@ -47,6 +47,9 @@ def test_a_stolen_current_key_stops_the_device_once_and_a_rotation_ends_it(gatew
     send(thief, network, honest.id, forged(network, honest.id, key))
     honest.board.told(told(Reason.EQUIVOCATION))
     honest.board.told(told(Reason.SUSPENDED))
+    explained = control.ask_explain(honest.board.settings.control_socket, None)["verdicts"]
+    assert {"equivocation", "suspended"} <= {verdict["code"] for verdict in explained if verdict["refuses"]}
+    assert honest.board.report()["state"] == "refused"
     assert network.evidence(honest.id).count(Reason.EQUIVOCATION) == 2, "both proofs, for a judge"
     assert " SUSPENDED" in network.operator("devices")
     # What ends it: the operator looks, the owner rotates. The thief has no key that was committed to.
@@ -115,4 +118,7 @@ def test_a_key_that_moved_to_a_weaker_place_is_told_to_owner_and_operator(gatewa
     assert honest.join(claim).exit_code == 0
     honest.board.start()
     honest.board.told(told(Reason.KEY_CLASS_CHANGED))
+    explained = control.ask_explain(honest.board.settings.control_socket, None)["verdicts"]
+    (verdict,) = [verdict for verdict in explained if verdict["code"] == "key_class_changed"]
+    assert verdict["remedy"] == Reason.KEY_CLASS_CHANGED.remedy
     assert "key_class_changed 1" in network.operator("devices")
