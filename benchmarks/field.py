@@ -53,9 +53,8 @@ def until(condition: Callable[[], object], deadline_s: float, what: str) -> None
 def as_installed() -> dict[str, str]:
     """The environment of systemd/fieldproof-agent.service, and bytecode in place as pip leaves it: a process
     that compiles its modules is larger."""
-    packages = [
-        str(ROOT / name) for name in ("agent", "drivers", "gateway", "hardware_sim", "proof", "benchmarks")
-    ]
+    names = ("agent", "drivers", "gateway", "hardware_sim", "proof", "web", "benchmarks")
+    packages = [str(ROOT / name) for name in names]
     subprocess.run([sys.executable, "-m", "compileall", "-q", *packages], check=True)  # noqa: S603
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return plain | {"MALLOC_ARENA_MAX": "2"}

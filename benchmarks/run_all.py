@@ -24,6 +24,7 @@ from benchmarks.figures import Figure, table
 BENCHMARKS = {
     "bench_memory": "Memory",
     "bench_memory_ten": "Memory with ten instruments",
+    "bench_page": "The page",
     "bench_cpu": "CPU per reading",
     "bench_bytes": "Bytes on the wire",
     "bench_disk": "Bytes on disk",

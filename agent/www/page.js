@@ -50,7 +50,7 @@ function showState(status) {
   const age = status.last_receipted_reading_age_s;
   fill(
     "state",
-    el("h2", {}, worst ? worst.sentence : "All is well."),
+    el("h2", { class: worst?.sentence.length > 60 ? "long" : null }, worst ? worst.sentence : "All is well."),
     worst?.remedy ? remedy(worst) : null,
     others.length ? el("ul", {}, others.map((c) => el("li", {}, el("strong", {}, c.sentence), remedy(c)))) : null,
     el(
@@ -257,11 +257,12 @@ function sentence({ t, mean, min, max, count, flags }, i, unitName) {
 
 function hourly({ t, mean, min, max, count, flags }) {
   const rows = new Map();
+  const empty = () => ({ sum: 0, count: 0, min: Infinity, max: -Infinity, flags: 0 });
+  const first = Math.floor(t[0] / 3600) * 3600;
+  for (let hour = first; hour <= t[t.length - 1]; hour += 3600) rows.set(hour, empty());
   t.forEach((s, i) => {
-    const hour = Math.floor(s / 3600) * 3600;
-    const row = rows.get(hour) ?? { sum: 0, count: 0, min: Infinity, max: -Infinity, flags: 0 };
-    rows.set(hour, row);
     if (mean[i] === null) return;
+    const row = rows.get(Math.floor(s / 3600) * 3600);
     row.sum += mean[i] * count[i];
     row.count += count[i];
     row.min = Math.min(row.min, min[i]);

@@ -81,7 +81,7 @@ export class TimeChart {
         cursor: { drag: { x: false, y: false }, y: false, points: { size: 8 } },
         scales: { x: { time: true, range: () => this.range }, y: { range: spread } },
         axes: [
-          { ...axis, space: wide ? 70 : 60, values: hours },
+          { ...axis, size: 32, space: wide ? 70 : 60, values: hours },
           { ...axis, size: 64, values: (_, marks) => marks.map(short) },
         ],
         series: [
