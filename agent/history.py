@@ -89,9 +89,7 @@ class History:
             told.name: {name: _Series(unit, places) for name, unit in told.quantities} for told in instruments
         }
         self._newest: dict[str, Newest] = {}
-        self._heard_s: dict[
-            str, float
-        ] = {}  # the first that was appended: nothing is filled after it
+        self._heard_s: dict[str, float] = {}  # the first that was appended: nothing is filled after it
         self.filled = False
         """Whether what the journal knew is here."""
 

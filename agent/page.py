@@ -25,6 +25,7 @@ from agent.errors import AgentError
 from agent.history import HOURS, History, Told
 from agent.journal import Journal, unpacked
 from agent.node import Node
+from agent.sampler import decimals
 from agent.settings import Settings
 from proof import sealing
 from proof.keys import multibase_part
@@ -59,6 +60,11 @@ class Page:
                 for i in settings.instrument
             ]
         )
+        self._places = {
+            (i.name, q.name): decimals(q.resolution)
+            for i in settings.instrument
+            for q in node.quantities(i.name)
+        }
         self._sent: OrderedDict[tuple[int, int], float] = OrderedDict()
         self._sealed: OrderedDict[tuple[int, int], int | None] = OrderedDict()
         self._status, self._proofs = Kept(self._make_status), Kept(self._make_proofs)
@@ -110,7 +116,7 @@ class Page:
                 name: {
                     "at_s": newest.at_s,
                     "flags": newest.flags,
-                    "values": [list(value) for value in newest.values],
+                    "values": [[*value, self._places.get((name, value[0]), 6)] for value in newest.values],
                 }
                 for name, newest in self._history.newest().items()
             },

@@ -123,8 +123,8 @@ function instrument(known, newest, nowS) {
       ? el(
           "dl",
           { class: "values" },
-          newest.values.map(([quantity, name, value]) =>
-            el("div", {}, el("dt", {}, quantity), el("dd", {}, amount(value), " ", el("span", { class: "unit" }, unit(name)))),
+          newest.values.map(([quantity, name, value, digits]) =>
+            el("div", {}, el("dt", {}, quantity), el("dd", {}, value.toFixed(digits), " ", el("span", { class: "unit" }, unit(name)))),
           ),
         )
       : el("p", { class: "quiet" }, "No reading yet."),

@@ -57,7 +57,7 @@ def status(text: str = "roof", tone: str = "warning") -> dict[str, Any]:
         "now_s": NOW_S,
         "history_filled": True,
         "newest": {
-            text: {"at_s": NOW_S - 60, "flags": 2, "values": [[text, text, 21.5], ["co2", "ppm", 900]]}
+            text: {"at_s": NOW_S - 60, "flags": 2, "values": [[text, text, 21.5, 1], ["co2", "ppm", 9, 0]]}
         },
         "calibrations": {text: [[text, NOW_S - 5], [text, None]]},
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable
@@ -17,15 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from agent import daemon, membership
-from agent.clock import SOURCE_NTP, SystemClock, Wall
+from agent.clock import SOURCE_NTP, Clock, SystemClock, Wall
 from agent.node import Node
 from agent.rotation import KeptKeys
 from agent.settings import Settings, load
 from hardware_sim.buses import SimulatedBuses
-from hardware_sim.clock import PacedClock
 from hardware_sim.faults import Fault, FaultFile
-from hardware_sim.scenario import climate
 from hardware_sim.worlds import ClimateWorld
+from tests.agent_parts import FakeClock
 from tests.integration.gateway_process import GatewayProcess
 from tests.integration.network_parts import provision
 
@@ -104,16 +104,21 @@ class Station:
         )
 
     def past(self) -> None:
-        """Two days that end a minute ago, without a network."""
+        """Two days that end a minute ago, without a network; instant by instant, however slow the machine."""
         settings = load(self.config)
-        settings = replace(settings, mqtt=replace(settings.mqtt, broker_url="mqtt://127.0.0.1:1"))
-        origin_ns = time.time_ns() - (DAYS_S + 60) * 10**9
-        clock = PacedClock(0, origin_ns)
-        buses = SimulatedBuses(settings.instrument, ClimateWorld(3, origin_ns), clock, WRONG)
-        node = _node(settings, clock, buses, climate(3, DAYS_S // 120).schedule)
-        node.start()
+        origin_s = time.time() - DAYS_S - 60
+        clock = FakeClock(0, origin_s)
+        world = ClimateWorld(3, round(origin_s * 1e9))
+        node = _node(settings, clock, SimulatedBuses(settings.instrument, world, clock, WRONG))
+        node.keeper.start()
         try:
-            self._until(lambda: all(s.state.ended for s in node.samplers), 50, "the end of two days")
+            for sampler in node.samplers:
+                sampler.open_once()
+            for instant_ns in range(120 * 10**9, DAYS_S * 10**9, 120 * 10**9):
+                clock.wait_until(instant_ns, threading.Event())
+                for sampler in node.samplers:
+                    sampler._turn(instant_ns)
+            node.keeper.seal_open_window()
         finally:
             node.stop()
 
@@ -151,10 +156,10 @@ class Station:
             return False
 
 
-def _node(settings: Settings, clock: Any, buses: SimulatedBuses, schedule: Any = None) -> Node:
+def _node(settings: Settings, clock: Clock, buses: SimulatedBuses) -> Node:
     keys = KeptKeys(settings.key, clock)
     joined = membership.load(settings.membership_path, keys.current().device, int(time.time()))
-    return Node(settings, keys, joined, clock, buses, **({"schedule": schedule} if schedule else {}))
+    return Node(settings, keys, joined, clock, buses)
 
 
 def main() -> int:

@@ -145,7 +145,7 @@ def test_gaps_and_flags_are_said_in_words_and_drawn(look, address):
     assert "119,70,0" in drawn, "the triangle of a flagged bucket"
 
 
-def test_an_agent_that_falls_silent_is_said_to(look, picture):
+def test_an_agent_that_falls_silent_is_said_to(look):
     with canned.page(text="All was well") as running:
         page = look("about:blank", PHONE)
         page.clock.install()
@@ -156,7 +156,6 @@ def test_an_agent_that_falls_silent_is_said_to(look, picture):
     assert page.get_by_text("Its last answer came at").count() == 1
     assert page.title().startswith("✕ no answer")
     assert "All was well" not in page.locator("#state").inner_text()
-    picture(page, "page-silent")
 
 
 def test_an_answer_that_never_came_is_no_good_news(look):

@@ -67,6 +67,9 @@ def test_what_an_owner_sees(station, mosquitto, look, picture, until):
 
     station.stop()
     page.get_by_role("heading", name="The agent does not answer.").wait_for()
+    offline.get_by_role("heading", name="The agent does not answer.").wait_for()
+    offline.evaluate("scrollTo(0, 0)")
+    picture(offline, "page-silent")
     assert not page.get_by_role("heading", name="All is well.").count()
     station.start()
     page.get_by_role("heading", name="All is well.").wait_for(timeout=90_000)

@@ -82,7 +82,11 @@ def test_the_page_says_how_it_is_and_how_a_proof_went(site, gateway, mosquitto, 
     (instrument,) = status["instruments"]
     newest = status["newest"][instrument["name"]]
     assert 0 <= status["now_s"] - newest["at_s"] < 10
-    assert {name for name, _, _ in newest["values"]} == {"temperature", "pressure", "humidity"}
+    assert {(name, places) for name, _, _, places in newest["values"]} == {
+        ("temperature", 2),
+        ("pressure", 1),
+        ("humidity", 2),
+    }
     assert status["calibrations"] == {instrument["name"]: []}
     assert status["state"] in {"healthy", *(c["code"] for c in status["conditions"])}
 
