@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from agent import rotation
+from agent import retention, rotation
 from agent.journal import Journal, unpacked
 from agent.rotation import KeptKeys
 from agent.sample import MAX_RECORD_BYTES
@@ -40,10 +40,12 @@ _ROWS = (
 
 @dataclass
 class Promised:
-    """What `claims` said, with what each proof of the whole run held."""
+    """What `claims` said, with what each proof of the whole run held, and how far each log was ever receipted
+    in it: a receipt may be on disk a moment before anybody was told."""
 
     claims: tuple[str, ...]
     contents: dict[str, list[int]]
+    ever_receipted: dict[str, int]
     device: str = ""
     samples: dict[int, int] = field(default_factory=dict)
     proofs: dict[tuple[str, int], str] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class Promised:
     now_ns: int = 0
     bootcount: int = 0
     key: str = ""
+    key_place: tuple[str, int] = ("", 0)
     damaged: bool = False
 
     def __post_init__(self) -> None:
@@ -71,8 +74,8 @@ class Promised:
                 case {"bootcount": count}:
                     self.bootcount = count
                     self.samples = dict.fromkeys(self.samples, -(2**63))  # stopped in order: long ago
-                case {"key": key}:
-                    self.key = key
+                case {"key": key, "log": log, "seq": seq}:
+                    self.key, self.key_place = key, (log, seq)
                 case {"log": log}:
                     self.logs.append(log)
                 case {"damaged": True}:
@@ -91,6 +94,12 @@ def contents_of(claims: list[str]) -> dict[str, list[int]]:
     return {claim["holds"]: claim["numbers"] for claim in said if "holds" in claim}
 
 
+def receipted_in(claims: list[str]) -> dict[str, int]:
+    """How far each log is receipted at the end of a run."""
+    said = map(json.loads, claims)
+    return {claim["receipted"]: claim["seq"] for claim in said if "receipted" in claim}
+
+
 def check(folder: Path, promised: Promised, loss_window_s: float = 0) -> None:
     """Open the journal in `folder` and go on with it; raises `AssertionError`, or whatever goes wrong."""
     if not promised.device:
@@ -105,14 +114,21 @@ def check(folder: Path, promised: Promised, loss_window_s: float = 0) -> None:
         signer, turn = rotation.resume(journal, KeptKeys(uri, clock))
         _check_meta(journal, promised)
         _check_promises(journal, promised, loss_window_s)
-        # A later rotation may be under way: then the key that was promised is still the current one.
-        keys = [signer, turn.new] if turn else [signer]
-        assert promised.key in ("", *(key_id(key.public_key).hex() for key in keys)), "a key is forgotten"
+        coming = key_id(turn.new.public_key).hex() if turn else ""
+        _check_key(promised, key_id(signer.public_key).hex(), coming)
         sealer = Sealer(signer, NETWORK, ProofSettings(), clock, turn=turn)
         sealer.descriptor = make_descriptor()
         _goes_on(journal, sealer, clock, promised)
     finally:
         opened.journal.close()
+
+
+def _check_key(promised: Promised, current: str, coming: str) -> None:
+    """A rotation was promised when its proof was on disk: until that is receipted the key is the coming one,
+    and then the current one. Damage may take the receipt back, and a later rotation may be under way."""
+    log, seq = promised.key_place
+    settled = promised.receipted.get(log, 0) >= seq and not promised.damaged
+    assert promised.key in (("", current) if settled else ("", current, coming)), "a key is forgotten"
 
 
 def _check_meta(journal: Journal, promised: Promised) -> None:
@@ -149,22 +165,26 @@ def _check_promises(journal: Journal, promised: Promised, loss_window_s: float) 
         before[log] = (seq, proof_hash)
     twice = [number for number, times in found.items() if times > 1]
     assert not twice, f"samples {twice} are there twice"
+    gone = [number for number in promised.samples if number not in found and number not in accounted]
+    ages_s = [(promised.now_ns - promised.samples[number]) / 1e9 for number in gone]
     lost = [
         number
-        for number, at_ns in promised.samples.items()
-        if number not in found
-        and number not in accounted
-        and promised.now_ns - at_ns > loss_window_s * 1e9 - (loss_window_s == 0)
+        for number, age_s in zip(gone, ages_s, strict=True)
+        if age_s > loss_window_s or not loss_window_s
     ]
     assert not lost, f"samples {lost} are lost"
+    # Within a loss window the newest may be gone, and nothing before one that is there: they are written in
+    # the order in which they were appended.
+    assert min(gone, default=UNCLAIMED) > max(found, default=0), f"{gone} are gone from among {sorted(found)}"
     if salvaged:
         return
+    receipted = _receipted(journal)
     for (log, seq), proof_hash in promised.proofs.items():
         known = hashes.get((log, seq))
         assert known in (None, proof_hash), f"{seq} is not what was published"
-        gone = seq < min((at for text, at in hashes if text == log), default=seq + 1)
-        assert known or gone or log != open_log.log.hex(), f"{seq} of the open log is forgotten"
-    receipted = _receipted(journal)
+        # Rows go only once a receipt is far past them (`agent.retention`): what it covers is accounted for.
+        old = seq <= min(receipted[log], promised.ever_receipted.get(log, 0)) - retention.HASHES_KEPT
+        assert known or old or log != open_log.log.hex(), f"{seq} of the open log is forgotten"
     for log, seq in promised.receipted.items():
         assert receipted[log] >= seq, "a receipt is forgotten"
 
@@ -175,9 +195,14 @@ def _receipted(journal: Journal) -> dict[str, int]:
 
 
 def _given_up(journal: Journal, promised: Promised) -> set[int]:
-    """Samples in published proofs that this journal calls receipted: their rows may be gone."""
-    receipted = _receipted(journal)
-    hashes = [h for (log, seq), h in promised.proofs.items() if seq <= receipted.get(log, 0)]
+    """Samples in published proofs that this journal calls receipted, and that were so in this run: it cannot
+    excuse itself. Their rows may be gone."""
+    receipted, ever = _receipted(journal), promised.ever_receipted
+    hashes = [
+        proof_hash
+        for (log, seq), proof_hash in promised.proofs.items()
+        if seq <= min(receipted.get(log, 0), ever.get(log, 0))
+    ]
     return {number for h in hashes for number in promised.contents.get(h, ())}
 
 
