@@ -27,6 +27,7 @@ from proof.reasons import Refused
 
 CORRUPT = "store corrupt"
 _MAX_ROWS = 1_000_000
+_UNREADABLE = (sqlite3.Error, UnicodeDecodeError)  # the second where SQLite quotes what is damaged
 _SAMPLES = "id, instrument, boot_id, boottime_ns, wall_ns, source, maxerror_us, record"
 _SAMPLE_TYPES = (int, str, bytes, int, int, int, int, bytes)
 _LOSSES = "id, instrument, boot_id, from_ns, to_ns, count, reason"
@@ -80,7 +81,7 @@ def salvage(path: Path, journal: Journal) -> Predecessor | None:
 def _gave_way(old: sqlite3.Connection, log_id: int) -> Predecessor | None:
     """What the newest log gave way to: damage does not put a superseded store back into its place."""
     sql = "SELECT prev_log, prev_head FROM logs WHERE id = ? AND reason = ?"
-    with suppress(sqlite3.Error):
+    with suppress(*_UNREADABLE):
         for log, head in old.execute(sql, (log_id, SUPERSEDED)):
             if isinstance(log, bytes) and len(log) == LOG_BYTES:
                 return Predecessor(log, head if isinstance(head, bytes) else None, SUPERSEDED)
@@ -91,7 +92,7 @@ def _copy_proofs(old: sqlite3.Connection, journal: Journal, log_id: int) -> None
     kept = f"proofs WHERE log_id = {log_id} AND receipted_s IS NULL AND data IS NOT NULL ORDER BY seq"
     newest_boot = 0
     for row in _rows(old, _PROOFS, kept, _PROOF_TYPES):
-        with suppress(Refused, sqlite3.DatabaseError):
+        with suppress(Refused, *_UNREADABLE):
             data = unpacked(row[-1], row[2], row[1])
             newest_boot = max(newest_boot, sealing.parse(data).claims.bootcount)
             _insert(journal, "proofs", _PROOFS, row)
@@ -112,7 +113,7 @@ def _copy_gaps(old: sqlite3.Connection, journal: Journal, log_id: int) -> None:
 
 def _head_hash(old: sqlite3.Connection, log_id: int) -> bytes | None:
     newest = "SELECT hash FROM proofs WHERE log_id = ? ORDER BY seq DESC LIMIT 1"
-    with suppress(sqlite3.Error):
+    with suppress(*_UNREADABLE):
         row = old.execute(newest, (log_id,)).fetchone()
         if row and isinstance(row[0], bytes) and len(row[0]) == HASH_BYTES:
             return row[0]
@@ -122,7 +123,7 @@ def _head_hash(old: sqlite3.Connection, log_id: int) -> bytes | None:
 def _rows(old: sqlite3.Connection, columns: str, which: str, types: tuple[type, ...]) -> Iterator[Any]:
     """Rows of `types` from the first on, then from the last back: damage ends a walk. Some come twice."""
     for order in ("", " DESC"):
-        with suppress(sqlite3.Error):
+        with suppress(*_UNREADABLE):
             sql = f"SELECT {columns} FROM {which}{order} LIMIT {_MAX_ROWS}"  # noqa: S608 our own names
             for row in old.execute(sql):
                 if tuple(map(type, row)) == types:

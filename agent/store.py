@@ -139,6 +139,8 @@ def is_sound(path: Path, device: str, connect: Callable[[Path], sqlite3.Connecti
             if found.get("meta") != words_of(1)["meta"]:
                 return False
             owner = db.execute("SELECT device, version FROM meta").fetchone()
+    except UnicodeDecodeError:  # SQLite quotes the damage, and Python cannot read the sentence
+        return False
     except sqlite3.Error as error:
         if not is_damage(error):
             raise

@@ -96,7 +96,8 @@ def judge(world: World, allowed: Allowed) -> Verdict:
     told = sorted(
         set(_KEPT.findall(world.log.read_text(errors="replace"))), key=lambda name: (len(name), name)
     )
-    if thrown_away := set(told[-_NEWEST:]) - kept:
+    newest = sorted(kept.union(told), key=lambda name: (len(name), name))[-_NEWEST:]  # some were never told
+    if thrown_away := set(told).intersection(newest) - kept:
         problems.append(f"damaged stores that were told to be kept are not: {sorted(thrown_away)}")
     if kept and allowed.damaged_at is None:
         problems.append("a store was taken for damaged, and nobody had damaged it")
@@ -157,7 +158,7 @@ def _journal(
     with contextlib.closing(sqlite3.connect(f"file:{world.settings.journal_path}?mode=ro", uri=True)) as db:
         try:
             rows = db.execute(sql).fetchall()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             problems.append(f"the journal cannot be read in the end: {error}")
             rows = []
     for log, seq, proof_hash, readings, is_receipted, evicted in rows:

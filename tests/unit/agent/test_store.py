@@ -357,6 +357,7 @@ def test_a_journal_another_process_keeps_locked_is_a_hard_stop_not_damage(tmp_pa
     [
         (b"prev_head BLOB, reason TEXT", b"prev_head BLOB, rea3on TEXT"),
         (b"CREATE TABLE beacons", b"CREATE TABLE beacoos"),
+        (b"CREATE TABLE beacons", b"CREAT\xc5 TABLE beacons"),
         (b"device TEXT NOT NULL", b"dewice TEXT NOT NULL"),
         (b"seq INTEGER NOT NULL, hash", b"seq INTEGGR NOT NULL, hash"),
         (DEVICE_ID[-8:].encode(), DEVICE_ID[-8:].encode().swapcase()),
