@@ -15,6 +15,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 
+from agent import reserve
 from agent.journal import Journal
 from agent.sample import Missed
 from agent.settings import JournalSettings
@@ -41,6 +42,7 @@ def make_room(journal: Journal, settings: JournalSettings, force: bool = False) 
     is full. Raises `sqlite3.Error` or `OSError`; the caller rolls back."""
     evicted, gap = 0, None
     if force:
+        reserve.give(journal.path)
         journal.give_back_space()
     while (force and not evicted) or _crowded(journal, settings):
         journal.begin()
@@ -56,6 +58,8 @@ def make_room(journal: Journal, settings: JournalSettings, force: bool = False) 
             break
         evicted += count
         journal.give_back_space()
+    if force or evicted:
+        reserve.keep(journal.path)
     return Room(evicted, gap)
 
 

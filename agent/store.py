@@ -12,6 +12,7 @@
   waits as `journal.db.next`, finished, until the other is out of the way: a power cut between leaves one of
   the two in place, or the next start completes the change. Each step is on disk before the one that follows.
 - A disk that is full, failing or read-only may be another one at the next start: try again, no hard stop.
+- A start that meets a full disk gives up the reserve (`agent.reserve`), and with that room receipted proofs.
 - Nobody is ever asked to delete a file by hand.
 """
 
@@ -28,6 +29,7 @@ from pathlib import Path
 
 import structlog
 
+from agent import reserve, retention
 from agent.errors import FixStore, TryAgain
 from agent.journal import Journal, OpenLog
 from agent.mark import Published
@@ -38,6 +40,7 @@ from proof.claims import HASH_BYTES, LOG_BYTES, Predecessor
 
 _BESIDE = ("-wal", "-shm")
 QUARANTINED_KEPT = 3
+_GIVEN_UP = 512  # proofs, of a disk that was full at the start
 _FLIPPED = 8  # characters of a device's name
 # SQLite's own words for a damaged file; anything else (locked, read-only, full) is not damage.
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -72,8 +75,11 @@ def open_journal(path: Path, device: str, boot_id: bytes, *, condemned: bool = F
             quarantined = _quarantine(path)
             _move_in(path)
         journal, behind = _opened(path, device, boot_id)
+        reserve.keep(path)
         return Opened(journal, quarantined, behind)
     except (OSError, sqlite3.Error) as error:
+        if reserve.give(path):
+            return _emptied(open_journal(path, device, boot_id, condemned=condemned))
         if isinstance(error, sqlite3.Error) and is_damage(error) and not condemned:
             return open_journal(path, device, boot_id, condemned=True)
         if may_pass(error, path):
@@ -84,6 +90,19 @@ def open_journal(path: Path, device: str, boot_id: bytes, *, condemned: bool = F
         raise FixStore(
             f"The journal {path} cannot be opened: {error}. Does the folder exist, and does this user own it?"
         ) from None
+
+
+def _emptied(opened: Opened) -> Opened:
+    """With the room of the reserve more is made, of what the gateway has."""
+    journal = opened.journal
+    with suppress(sqlite3.Error):
+        journal.begin()
+        retention.evict_receipted(journal, _GIVEN_UP)
+        journal.commit()
+        journal.give_back_space()
+    journal.rollback()
+    reserve.keep(journal.path)
+    return opened
 
 
 def _opened(path: Path, device: str, boot_id: bytes) -> tuple[Journal, bool]:

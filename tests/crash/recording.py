@@ -154,6 +154,8 @@ class _Parser:
                 yield Write(file, at, strings[0][:result])
             case "ftruncate":
                 yield Truncate(file, int(arguments[1]))
+            case "fallocate" if int(arguments[1]) == 0 == int(arguments[2]):  # only ever of a new file
+                yield Truncate(file, int(arguments[3]))
             case "lseek":
                 self._at[descriptor] = result
             case _:

@@ -323,7 +323,7 @@ def test_a_disk_that_refuses_is_worth_another_start(error, tmp_path, monkeypatch
 @pytest.mark.parametrize("flag", [os.ST_RDONLY, 0])
 def test_a_file_system_that_is_read_only_lacks_no_permission(flag, tmp_path, monkeypatch):
     fill(tmp_path)
-    told = mock.Mock(return_value=mock.Mock(f_flag=flag))
+    told = mock.Mock(return_value=mock.Mock(f_flag=flag, f_bavail=1, f_bfree=1, f_blocks=1, f_frsize=2**30))
     monkeypatch.setattr(os, "statvfs", told)
     monkeypatch.setattr(store, "Journal", mock.Mock(side_effect=sqlite_error(sqlite3.SQLITE_READONLY)))
     with pytest.raises(TryAgain if flag else FixStore):
@@ -611,7 +611,11 @@ def test_a_first_journal_that_was_cut_off_is_made_again(tmp_path):
     journal = reopen(tmp_path).journal
     assert journal.open_log().seq == 0
     journal.close()
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["journal.db", "journal.db.mark"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "journal.db",
+        "journal.db.mark",
+        "journal.db.reserve",
+    ]
 
 
 def publish(folder: Path, proofs: int = 3, clock: FakeClock | None = None) -> tuple[bytes, bytes, bytes]:

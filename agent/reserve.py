@@ -1,0 +1,47 @@
+"""Room for making room: `journal.db.reserve`, blocks that are set aside while the disk has them.
+
+- To give up anything SQLite must first write. On a disk without a free block the agent could neither start
+  nor evict: then these blocks are given back to the file system, and set aside again once there is room.
+- Nothing is written into them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+BYTES, _MORE = 256 * 1024, 64 * 1024
+_log = structlog.get_logger()
+
+
+def keep(journal: Path) -> None:
+    """Where there is room for a little more. A disk that is full, read-only or failing is none; nor is that
+    an error."""
+    path = _of(journal)
+    with suppress(OSError):
+        if path.exists() or shutil.disk_usage(path.parent).free < BYTES + _MORE:
+            return
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, BYTES)
+        finally:
+            os.close(descriptor)
+
+
+def give(journal: Path) -> bool:
+    """Whether the disk was full, and has so much room now."""
+    path = _of(journal)
+    with suppress(OSError):
+        if path.exists() and shutil.disk_usage(path.parent).free < BYTES:
+            path.unlink()
+            _log.warning("the disk is full: the reserve is given up", bytes=BYTES)
+            return True
+    return False
+
+
+def _of(journal: Path) -> Path:
+    return journal.with_name(f"{journal.name}.reserve")
