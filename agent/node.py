@@ -287,7 +287,9 @@ class Node:
     def export(self, since_s: int, until_s: int) -> Iterator[bytes]:
         """An evidence bundle of what the journal keeps of that time."""
         certificates = [signed.data for found in self._certificates.values() for signed in found]
-        return export.pieces(self.keeper.read, self.joined, since_s, until_s, certificates)
+        return export.pieces(
+            self.keeper.read, self.joined, since_s, until_s, certificates, self.sealer.descriptor
+        )
 
     def _home_assistant(self) -> HomeAssistant | None:
         """Where it is on. What it cannot use switches it off, and nothing else."""

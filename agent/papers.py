@@ -116,13 +116,51 @@ def evidence(journal: Journal) -> tuple[list[bytes], list[bytes]]:
 
 
 def kept_proofs(
-    journal: Journal, after: tuple[int, int], since_s: int, until_s: int, limit: int
+    journal: Journal, after: tuple[int, int], last: tuple[int, int], limit: int
 ) -> list[tuple[tuple[int, int], bytes]]:
-    """(place, bytes) of kept proofs after place `after` that overlap the time span, in chain order."""
+    """(place, bytes) of kept proofs after place `after` up to `last`, in chain order."""
     rows = journal.execute(
-        "SELECT log_id, seq, data, hash FROM proofs WHERE (log_id, seq) > (?, ?) AND data IS NOT NULL "
-        "AND last_s >= ? AND first_s <= ? ORDER BY log_id, seq LIMIT ?",
-        (*after, since_s, until_s, limit),
+        "SELECT log_id, seq, data, hash FROM proofs WHERE (log_id, seq) > (?, ?) AND (log_id, seq) <= (?, ?) "
+        "AND data IS NOT NULL ORDER BY log_id, seq LIMIT ?",
+        (*after, *last, limit),
+    ).fetchall()
+    return [((log_id, seq), unpacked(data, proof_hash, seq)) for log_id, seq, data, proof_hash in rows]
+
+
+def kept_span(journal: Journal, since_s: int, until_s: int) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """The places of the first and the last proof of a bundle of that time (§11.1): it goes on until every gap
+    in it is declared, and begins behind one that no kept proof declares. None where nothing is kept of it."""
+    kept = "FROM proofs WHERE data IS NOT NULL AND last_s >= ? AND first_s <= ? ORDER BY log_id"
+    ends = [
+        journal.execute(
+            f"SELECT log_id, seq {kept} {order}, seq {order} LIMIT 1", (since_s, until_s)
+        ).fetchone()
+        for order in ("ASC", "DESC")
+    ]
+    if ends[0] is None:
+        return None
+    first, last = tuple(ends[0]), tuple(ends[1])
+    gaps = journal.execute(
+        "SELECT log_id, first_seq, last_seq, carrier_seq FROM gaps ORDER BY log_id, first_seq"
+    )
+    for log_id, first_seq, last_seq, carrier_seq in gaps.fetchall():
+        if not first < (log_id, first_seq) or not (log_id, last_seq) < last:
+            continue
+        if carrier_seq:
+            last = max(last, (log_id, carrier_seq))
+        else:
+            first = (log_id, last_seq + 1)
+    return first, last
+
+
+def proofs_before(
+    journal: Journal, place: tuple[int, int], limit: int
+) -> list[tuple[tuple[int, int], bytes]]:
+    """(place, bytes) of kept proofs before `place`, newest first: one of them may carry its descriptor."""
+    rows = journal.execute(
+        "SELECT log_id, seq, data, hash FROM proofs WHERE (log_id, seq) < (?, ?) AND data IS NOT NULL "
+        "ORDER BY log_id DESC, seq DESC LIMIT ?",
+        (*place, limit),
     ).fetchall()
     return [((log_id, seq), unpacked(data, proof_hash, seq)) for log_id, seq, data, proof_hash in rows]
 

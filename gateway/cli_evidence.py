@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from verifier import command
 from verifier.cli import AsJson, Csv, File, Senml, public_key
 from verifier.command import Job, Unusable
 
+_NO_LIMIT_S = 2**40
 app = typer.Typer()
 
 
@@ -26,15 +28,22 @@ def write_evidence(
     device: DeviceId,
     directory: Dir,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", dir_okay=False)],
+    since: Annotated[str, typer.Option(help="ISO 8601 time, UTC unless it says otherwise.")] = "",
+    until: Annotated[str, typer.Option(help="ISO 8601 time; no limit if not given.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Write a device's evidence bundle: everything a stranger needs to judge it."""
+    """Write a device's evidence bundle: all that a stranger needs to judge it, or its proofs of that time."""
     with doorway(as_json), opened(directory) as (settings, signer, store):
         ledger, device = Ledger(store, settings.network, settings.kind), member(device, store)
+        times = _seconds(since or "1970-01-01"), _seconds(until) if until else _NO_LIMIT_S
         draft = output.with_name(f".{output.name}.{os.getpid()}")
         try:
             with store.transaction(), draft.open("xb") as file:  # one state of the ledger from first to last
-                file.writelines(evidence.pieces(device, ledger, Register(store), signer, int(time.time())))
+                register, now_s = Register(store), int(time.time())
+                span = evidence.span(device, register, *times) if since or until else evidence.WHOLE
+                if span is None:
+                    raise FixInput(f"There is no proof of that time of {device} here.")
+                file.writelines(evidence.pieces(device, ledger, register, signer, now_s, span))
             draft.replace(output)
         except OSError as error:
             raise FixInput(f"Cannot write {output}: {error.strerror}.") from None
@@ -57,6 +66,14 @@ def verify(
     with doorway(as_json):
         keys = [_public_key(text) for text in gateway_key]
     raise typer.Exit(command.run(Job(file, keys, as_json, csv, senml), "fieldproof-gateway"))
+
+
+def _seconds(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise FixInput(f"{text[:80]!r} is not a time like 2026-07-09 or 2026-07-09T12:00:00+02:00.") from None
+    return max(0, int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()))
 
 
 def _public_key(text: str) -> bytes:

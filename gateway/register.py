@@ -260,11 +260,36 @@ class Register:
             if isinstance(prev, Predecessor)
         ]
 
-    def accepted(self, device: str) -> Iterator[bytes]:
-        """The COSE bytes of a device's accepted proofs that are good, in chain order over all its logs."""
-        sql = f"SELECT data {_GOOD} ORDER BY position"
-        for (data,) in self._store.each(sql, (device, self._good_until(device))):
+    def accepted(self, device: str, first: int = 0, last: int = _EVERY) -> Iterator[bytes]:
+        """The COSE bytes of a device's accepted proofs that are good, in chain order over all its logs; from
+        one position to another."""
+        sql = f"SELECT data {_GOOD} AND position >= ? ORDER BY position"
+        values = (device, min(last, self._good_until(device)), first)
+        for (data,) in self._store.each(sql, values):
             yield data
+
+    def positions(self, device: str) -> Iterator[tuple[int, bytes]]:
+        """(position, COSE bytes) of all of them."""
+        sql = f"SELECT position, data {_GOOD} ORDER BY position"
+        yield from self._store.each(sql, (device, self._good_until(device)))
+
+    def carriers(self, device: str, first: int = 0, last: int = _EVERY) -> Iterator[tuple[int, bytes]]:
+        """(position, COSE bytes) of those of them that declare gaps or carry a rotation."""
+        sql = f"SELECT position, data {_GOOD} AND position >= ? AND carries ORDER BY position"
+        yield from self._store.each(sql, (device, min(last, self._good_until(device)), first))
+
+    def jumps(self, device: str, first: int, last: int) -> list[tuple[int, bytes, int]]:
+        """(position, log, seq) of those of them behind which numbers of their log are missing."""
+        following = "lead(seq) OVER (PARTITION BY proof.log ORDER BY position) AS next"
+        all_of_them = f"SELECT position, proof.log, seq, {following} {_GOOD} AND position >= ?"
+        sql = f"SELECT position, log, seq FROM ({all_of_them}) WHERE next > seq + 1 ORDER BY position"  # noqa: S608 - constants
+        return self._store.rows(sql, (device, min(last, self._good_until(device)), first))
+
+    def confirmed(self, device: str, position: int) -> tuple[Head, int] | None:
+        """The accepted proof at or before that position, and when it came."""
+        sql = f"SELECT proof.log, seq, hash, CAST(proof.received_s AS INTEGER) {_GOOD} ORDER BY position DESC"
+        found = self._store.row(sql, (device, min(position, self._good_until(device))))
+        return (Head(*found[:3]), int(found[3])) if found else None
 
     def last_good(self, device: str) -> Head | None:
         """The newest of these proofs."""

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from agent import export, papers
+from agent import export, papers, retention
 from agent.membership import Joined
-from proof import beacon, bundle, joining, receipt
+from proof import beacon, bundle, joining, receipt, sealing, sequence
 from proof.joining import Membership
 from proof.receipt import Receipt
 from tests.agent_parts import (
@@ -28,10 +30,18 @@ JOINED = Joined(
 
 
 @pytest.fixture
-def journal(tmp_path):
-    clock = FakeClock()
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def sealer(clock):
+    return make_sealer(clock)
+
+
+@pytest.fixture
+def journal(tmp_path, clock, sealer):
     made = open_test_journal(tmp_path, clock)
-    sealer = make_sealer(clock)
     data = beacon.sign_beacon(NETWORK, 1, bytes(16), GATEWAY, START_S - 30)
     heard = beacon.open_beacon(data, [GATEWAY.public_key], NETWORK)
     papers.keep_beacon(made, heard.hash, data)
@@ -71,3 +81,43 @@ def test_an_export_is_read_in_small_pieces(journal):
 def test_an_export_of_a_span_holds_what_overlaps_it(journal):
     data = b"".join(export.pieces(lambda job: job(journal), JOINED, START_S + 600, START_S + 660))
     assert bundle.examine(data, [GATEWAY.public_key]).proofs == 2
+
+
+def exported(journal, since_s, until_s, **more):
+    data = b"".join(export.pieces(lambda job: job(journal), JOINED, since_s, until_s, **more))
+    return data, bundle.examine(data, [GATEWAY.public_key])
+
+
+def test_an_export_from_the_middle_of_a_boot_has_the_descriptor_its_proofs_name(journal):
+    data, shown = exported(journal, START_S + 2400, START_S + 2460)
+    assert (shown.proofs, shown.undescribed, len(shown.instruments) > 0) == (2, 0, True)
+    assert sum(item.data[:1] == b"\xa6" for item in sequence.items(sequence.reader(data))) == 1
+
+
+def test_a_descriptor_that_is_not_kept_any_more_is_the_one_in_force_or_said_to_be_missing(journal):
+    (place, first), *_ = papers.kept_proofs(journal, (0, 0), (1, 1), 1)
+    described = sealing.parse(first).claims.descriptor
+    assert (place, described is not None) == ((1, 1), True)
+    journal.execute("UPDATE proofs SET data = NULL WHERE seq < 20")
+    assert exported(journal, START_S + 2400, START_S + 2460)[1].undescribed == 2
+    assert exported(journal, START_S + 2400, START_S + 2460, descriptor=described)[1].undescribed == 0
+    other = replace(described, version="9.9.9")
+    assert exported(journal, START_S + 2400, START_S + 2460, descriptor=other)[1].undescribed == 2
+
+
+def test_a_proof_whose_clock_was_wrong_stays_in_the_chain_of_its_neighbours(journal):
+    journal.execute("UPDATE proofs SET first_s = 1, last_s = 2 WHERE seq = 30")
+    shown = exported(journal, START_S + 60 * 27, START_S + 60 * 33)[1]
+    assert shown.last_seq - shown.first_seq + 1 == shown.proofs
+
+
+def test_an_export_goes_on_until_a_gap_in_it_is_declared(journal, sealer, clock):
+    journal.execute("UPDATE proofs SET receipted_s = NULL WHERE seq >= 50")
+    gap = retention.evict_unreceipted(journal, 1, 3, retention.EVICTED)
+    assert (gap.first_seq, gap.last_seq) == (50, 52)
+    behind = exported(journal, START_S + 60 * 45, START_S + 60 * 60)[1]
+    assert (behind.first_seq, behind.gaps) == (53, ()), "no kept proof declares it yet"
+    journal.append(captured(clock, 70))
+    sealer.seal(journal)
+    shown = exported(journal, START_S + 60 * 45, START_S + 60 * 60)[1]
+    assert (shown.first_seq < 50, shown.last_seq, shown.gaps) == (True, 71, (gap,))

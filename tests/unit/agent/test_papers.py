@@ -72,17 +72,21 @@ def test_beacons_take_bounded_room(journal, monkeypatch):
     assert evidence(journal)[0] == [bytes([number]) for number in range(15, 20)]
 
 
+EVERY = (2**40, 0)
+
+
 def test_kept_proofs_come_in_chain_order_by_pieces_and_by_time(journal, clock):
     for _ in range(5):
         seal(journal, clock, 2)
-    first = kept_proofs(journal, (0, 0), 0, 2**40, 2)
-    then = kept_proofs(journal, first[-1][0], 0, 2**40, 9)
+    first = kept_proofs(journal, (0, 0), EVERY, 2)
+    then = kept_proofs(journal, first[-1][0], EVERY, 9)
     assert [place for place, _ in first + then] == [(1, seq) for seq in range(1, 6)]
     assert [parse(data).claims.seq for _, data in then] == [3, 4, 5]
-    span = kept_proofs(journal, (0, 0), START_S + 120, START_S + 180, 9)
-    assert [place for place, _ in span] == [(1, 2)]
+    assert papers.kept_span(journal, START_S + 120, START_S + 180) == ((1, 2), (1, 2))
+    assert [place for place, _ in kept_proofs(journal, (1, 1), (1, 2), 9)] == [(1, 2)]
     journal.execute("UPDATE proofs SET data = NULL WHERE seq = 2")
-    assert kept_proofs(journal, (0, 0), START_S + 120, START_S + 180, 9) == []
+    assert papers.kept_span(journal, START_S + 120, START_S + 180) is None
+    assert kept_proofs(journal, (1, 1), (1, 2), 9) == []
 
 
 def test_a_refusal_stands_until_a_later_proof_is_receipted(journal, clock):

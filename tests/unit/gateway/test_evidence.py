@@ -1,0 +1,80 @@
+"""The bundle of a span of time out of the ledger: it verifies like that of a whole life."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway import evidence
+from proof import bundle
+from proof.senml import Measured, Reading
+from proof.sequence import items, reader
+from tests.gateway_parts import GATEWAY, NOW_S, Device, Gateway
+
+
+def row(minute: int) -> tuple[Reading, ...]:
+    return (Reading("bme280-76", (NOW_S + 60 * minute) * 1000, (Measured("pressure", "Pa", 101325),)),)
+
+
+def bundled(gateway: Gateway, device: Device, since: int, until: int) -> bytes:
+    """Of these minutes."""
+    span = evidence.span(device.id, gateway.register, NOW_S + 60 * since, NOW_S + 60 * until)
+    assert span is not None
+    now_s = int(gateway.now_s)
+    return b"".join(evidence.pieces(device.id, gateway.ledger, gateway.register, GATEWAY, now_s, span))
+
+
+def seqs(data: bytes) -> list[int]:
+    bundle.examine(data, [GATEWAY.public_key])
+    return [proof.claims.seq for proof in bundle.proofs(data)]
+
+
+@pytest.fixture
+def device(gateway: Gateway) -> Device:
+    made = gateway.member()
+    gateway.send(made, *(made.seal(row(minute)) for minute in range(1, 6)))
+    return made
+
+
+def test_a_span_holds_the_proofs_with_a_reading_of_it_and_is_dated_by_a_receipt_for_the_last(gateway, device):
+    data = bundled(gateway, device, 2, 4)
+    assert seqs(data) == [2, 3, 4]
+    finding = bundle.examine(data, [GATEWAY.public_key])
+    assert finding.receipted_seq == 4
+    assert finding.signed_before_s is not None
+    assert finding.signed_before_s <= gateway.now_s
+    assert finding.instruments, "the descriptor stands before the first proof that names it"
+    kinds = [item.data[:1] for item in items(reader(data))]
+    assert kinds.count(b"\xa6") == 1
+
+
+def test_a_span_from_the_first_proof_needs_no_descriptor_of_its_own(gateway, device):
+    data = bundled(gateway, device, 0, 2)
+    assert seqs(data) == [1, 2]
+    assert not any(item.data[:1] == b"\xa6" for item in items(reader(data)))
+
+
+def test_of_a_time_without_proofs_there_is_no_span(gateway, device):
+    assert evidence.span(device.id, gateway.register, 0, NOW_S - 60) is None
+    assert evidence.span(device.id, gateway.register, NOW_S + 86_400, 2**40) is None
+
+
+def test_a_span_behind_a_rotation_has_it_before_the_proofs(gateway, device):
+    gateway.send(device, device.rotate(), device.seal(row(8)))
+    finding = bundle.examine(bundled(gateway, device, 8, 8), [GATEWAY.public_key])
+    assert (finding.first_seq, [turn.seq for turn in finding.turns]) == (7, [6])
+    assert finding.turns[0].confirmed
+
+
+def test_a_span_with_a_gap_goes_on_until_the_gap_is_declared(gateway, device):
+    lost = device.seal(row(6))
+    assert lost
+    late = [device.seal(row(7)), device.seal(row(8))]
+    carrier = device.seal(row(20), gaps=(device.gap(6, 6),))
+    gateway.send(device, *late, carrier)
+    assert seqs(bundled(gateway, device, 4, 7)) == [4, 5, 7, 8, 9]
+    assert seqs(bundled(gateway, device, 7, 7)) == [7]
+
+
+def test_a_proof_whose_clock_was_wrong_stays_in_the_chain_of_its_neighbours(gateway, device):
+    gateway.send(device, device.seal(row(-900)), device.seal(row(7)))
+    assert seqs(bundled(gateway, device, 5, 7)) == [5, 6, 7]
