@@ -97,7 +97,8 @@ def test_an_export_from_the_middle_of_a_boot_has_the_descriptor_its_proofs_name(
 def test_a_descriptor_that_is_not_kept_any_more_is_the_one_in_force_or_said_to_be_missing(journal):
     (place, first), *_ = papers.kept_proofs(journal, (0, 0), (1, 1), 1)
     described = sealing.parse(first).claims.descriptor
-    assert (place, described is not None) == ((1, 1), True)
+    assert described is not None
+    assert place == (1, 1)
     journal.execute("UPDATE proofs SET data = NULL WHERE seq < 20")
     assert exported(journal, START_S + 2400, START_S + 2460)[1].undescribed == 2
     assert exported(journal, START_S + 2400, START_S + 2460, descriptor=described)[1].undescribed == 0
@@ -114,6 +115,7 @@ def test_a_proof_whose_clock_was_wrong_stays_in_the_chain_of_its_neighbours(jour
 def test_an_export_goes_on_until_a_gap_in_it_is_declared(journal, sealer, clock):
     journal.execute("UPDATE proofs SET receipted_s = NULL WHERE seq >= 50")
     gap = retention.evict_unreceipted(journal, 1, 3, retention.EVICTED)
+    assert gap is not None
     assert (gap.first_seq, gap.last_seq) == (50, 52)
     behind = exported(journal, START_S + 60 * 45, START_S + 60 * 60)[1]
     assert (behind.first_seq, behind.gaps) == (53, ()), "no kept proof declares it yet"
