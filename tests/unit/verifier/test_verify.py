@@ -199,9 +199,10 @@ def test_nothing_is_unpacked_from_a_bundle_that_is_not_good(run, tmp_path):
 
 def test_nothing_is_unpacked_from_a_bundle_that_changed_after_it_was_judged(tmp_path):
     finding = bundle.examine(make_good.BUNDLE, [GATEWAY.public_key])
-    other = io.BytesIO(make_bundles.of(make_good.JOINED, make_good.RAW_EVIDENCE))
-    with pytest.raises(command.Unusable, match="changed while it was read"):
-        list(command._same_proofs(other, finding))
+    for others in ([make_good.RAW_EVIDENCE], [*make_good.CHAIN[:4], make_good.RAW_EVIDENCE]):
+        other = io.BytesIO(make_bundles.of(make_good.JOINED, *others))
+        with pytest.raises(command.Unusable, match="changed while it was read"):
+            list(command._same_proofs(other, finding))
     assert len([*command._same_proofs(io.BytesIO(make_good.BUNDLE), finding)]) == 5
 
 
