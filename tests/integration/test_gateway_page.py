@@ -117,15 +117,16 @@ def gateway(directory):
 def test_a_gateway_commits_on_while_fifty_read_its_page(tmp_path, mosquitto, until):
     gateway = GatewayProcess(tmp_path / "gw", mosquitto.url)
     gateway.start()
+    until(gateway.starts, 60, "the gateway")
     device = Device()
     node = Node(device, mosquitto.port, until, gateway.key)
     try:
         node.enrol(gateway.claim())
         with serving(tmp_path / "gw", until) as page, readers(page, device.id):
-            for seq in range(1, 21):
+            for seq in range(1, 11):
                 node.send(device.seal())
                 node.await_head(seq)
-        assert gateway.lines()[0].proofs == 20
+        assert gateway.lines()[0].proofs == 10
     finally:
         node.close()
         assert gateway.end() == 0
@@ -137,12 +138,12 @@ def test_readers_do_not_keep_the_ledgers_log_from_beginning_anew(gateway, direct
     device, log = gateway.member(), directory / "ledger.db-wal"
     largest = 0
     with serving(directory, until) as page, readers(page, device.id):
-        for _ in range(300):
+        for _ in range(400):
             gateway.send(device, device.seal(()))
             largest = max(largest, log.stat().st_size)
     pages = gateway.store.row("PRAGMA wal_checkpoint(RESTART)")
     assert pages[0] == 0, "a reader is still in it"
-    assert largest < 2 * _CHECKPOINT_BYTES
+    assert largest < 1.25 * _CHECKPOINT_BYTES
 
 
 def test_the_page_shows_what_was_committed_a_moment_ago(gateway, directory, until):

@@ -54,11 +54,15 @@ def test_a_batch_that_was_not_committed_is_counted_when_it_is(gateway, monkeypat
     proof = device.seal()
     before = gateway.service.counts.copy()
 
-    def full(_outcome):
-        raise TryAgain("The disk is full.")
+    run = gateway.store.run
+
+    def full(sql, values=()):
+        if sql == "COMMIT":
+            raise TryAgain("The disk is full.")
+        return run(sql, values)
 
     with monkeypatch.context() as patched:
-        patched.setattr(gateway.ledger, "apply", full)
+        patched.setattr(gateway.store, "run", full)
         with pytest.raises(TryAgain):
             gateway.send(device, proof)
     assert gateway.service.counts == before

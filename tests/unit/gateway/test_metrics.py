@@ -52,6 +52,7 @@ def test_what_prometheus_reads_is_what_the_ledger_holds(troubled):
     assert read[P + "proofs_held"][()] == 1
     assert read[P + "equivocations_total"][()] == 1
     assert read[P + "messages_refused_total"]["unknown_device",] == 1
+    assert ("accepted",) not in read[P + "messages_refused_total"]
     assert read[P + "messages_taken_total"]["accepted",] == read[P + "proofs_accepted_total"][()]
     assert read[P + "last_beacon_timestamp_seconds"][()] == NOW_S - 60
     assert read[P + "ledger_bytes"][()] == troubled.ledger_bytes

@@ -9,6 +9,7 @@ import pytest
 from gateway import history, overview
 from gateway.store import Store
 from proof import sealing
+from proof.claims import Predecessor
 from proof.reasons import Reason
 from tests import troubled_network
 from tests.gateway_parts import NETWORK, NOW_S, Device, Gateway
@@ -58,6 +59,19 @@ def test_a_device_is_silent_after_three_hours_and_not_before(gateway):
     (line,) = look(gateway).devices
     assert overview.state(line, NOW_S + overview.SILENT_S) == "delivering"
     assert overview.state(line, NOW_S + overview.SILENT_S + 1) == "silent"
+
+
+def test_two_boards_are_settled_when_a_log_begins_after_them(gateway):
+    device = gateway.member()
+    gateway.send(device, device.seal())
+    gives_way = Predecessor(device.log, device.prev, "superseded")
+    gateway.now_s += 1
+    gateway.send(device, device.other(log=b"log-0002", seq=1, prev=gives_way))
+    assert [c.code for c in look(gateway).conditions if c.code != "not_listening"] == ["two_boards"]
+    gateway.now_s += 1
+    device.start_log(b"log-0003", device.log)
+    gateway.send(device, device.seal())
+    assert [c.code for c in look(gateway).conditions if c.code != "not_listening"] == []
 
 
 def test_conditions_come_worst_first_with_what_to_do(troubled):

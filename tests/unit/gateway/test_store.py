@@ -124,6 +124,22 @@ def test_a_reader_cannot_write(gateway, sql):
     assert gateway.contents() == before
 
 
+def test_a_reader_leaves_to_the_writer_what_a_killed_one_left(gateway, tmp_path):
+    """Whoever may write and leaves last moves the log into the ledger; a reader does not."""
+    gateway.member()
+    left = tmp_path / "left"
+    left.mkdir()
+    for end in ("", "-wal"):
+        name = gateway.path.name + end
+        (left / name).write_bytes(gateway.path.with_name(name).read_bytes())
+    files = {file.name: file.read_bytes() for file in left.iterdir()}
+    assert len(files["ledger.db-wal"]) > 0
+    reader = Store.read_only(left / "ledger.db", NETWORK, "test")
+    assert reader.row("SELECT count(*) FROM device") == (1,)
+    reader.close()
+    assert {name: (left / name).read_bytes() for name in files} == files
+
+
 def test_a_reader_of_a_missing_ledger_makes_none(tmp_path):
     with pytest.raises(FixFolder, match="missing"):
         Store.read_only(tmp_path / "ledger.db", NETWORK, "test")
