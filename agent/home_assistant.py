@@ -54,7 +54,7 @@ class HomeAssistant:
         self._topics = Topics(settings.discovery_prefix, multibase_part(device))
         self._samplers = {sampler.name: sampler for sampler in samplers}
         self._report, self._monotonic = report, monotonic
-        self._events: queue.Queue[Event] = queue.Queue()
+        self._events: queue.Queue[Event | None] = queue.Queue()
         self._link = Link(
             home_broker(settings),
             f"fieldproof-{multibase_part(device)}",
@@ -81,6 +81,7 @@ class HomeAssistant:
     def stop(self, timeout_s: float = 1.0) -> None:
         """Say that the node is gone, if the broker takes it in time."""
         self._stopping = True
+        self._events.put(None)  # it may be asleep
         self._thread.join(timeout_s)
         self._link.close(timeout_s)
 
@@ -105,7 +106,7 @@ class HomeAssistant:
             with suppress(TryAgain):  # then the last will says it
                 self._send()
 
-    def _handle(self, event: Event) -> None:
+    def _handle(self, event: Event | None) -> None:
         match event:
             case Connected():
                 self._backoff.up(round(self._monotonic() * 1e9))

@@ -285,7 +285,11 @@ class Swallowing:
             one.close()
 
 
-@pytest.mark.parametrize("kind", ["nobody", "mute", "deaf", "mad"])
+@pytest.mark.parametrize(
+    "kind",
+    # The quick suite has the two kinds that are met; the others are rarer ways to fail.
+    ["nobody", "deaf", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mute", "mad"))],
+)
 def test_no_broker_however_bad_costs_the_node_a_sample(tmp_path, until, free_port, kind):
     """Nobody listens; one that says nothing; that answers and never reads; that answers with rubbish."""
     answers = {"mute": b"", "deaf": b"\x20\x03\x00\x00\x00", "mad": b"\xff" * 2000}
