@@ -38,7 +38,7 @@ def give(journal: Path) -> bool:
     with suppress(OSError):
         if path.exists() and shutil.disk_usage(path.parent).free < BYTES:
             path.unlink()
-            _log.warning("the disk is full: the reserve is given up", bytes=BYTES)
+            _log.warning("reserve given up", problem="The disk is full.", bytes=BYTES)
             return True
     return False
 
