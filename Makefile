@@ -12,8 +12,8 @@ PEERS := .venv-peers/.installed
 MINUTES = 10
 SECONDS = 600
 # `make pi`: how many power cuts, after how many of them the machine boots again, and the dice.
-CUTS = 100
-REBOOTS = 10
+CUTS = 75
+REBOOTS = 25
 PI_PACKAGES := debootstrap qemu-system-arm qemu-user-static binfmt-support qemu-utils cpio e2fsprogs openssh-client
 # What tests start beside Python: a broker, a TPM and its tools, systemd-creds, a terminal. The name of a command or a package.
 TEST_PACKAGES := mosquitto chromium shellcheck strace swtpm tpm2-tools systemd tmux
@@ -27,7 +27,7 @@ PARALLEL := -n auto --dist worksteal
 # Two set-ups of one environment at once would damage it.
 .NOTPARALLEL:
 .PHONY: help demo install uninstall purge deb test test-all crash powercut fuzz check vectors vectors-check docs interop bench
-.PHONY: pi year bench-peers clean
+.PHONY: pi pi-owner year bench-peers clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -87,9 +87,13 @@ docs: $(DEV) ## write again what is made from the code in docs/
 interop: $(INTEROP) ## another COSE library (python-cwt) verifies the committed vectors
 	.venv-interop/bin/python tests/interop/verify_with_cwt.py
 
-pi: $(DEV) ## power cuts of a virtual machine of a Raspberry Pi's class, as root (CUTS=100 REBOOTS=10 SEED=1)
+pi: $(DEV) ## power cuts of a virtual machine of a Raspberry Pi's class, as root (CUTS=75 REBOOTS=25 SEED=1)
 	@scripts/debian-packages $(PI_PACKAGES)
 	@$(BIN)/python -m tests.pi_vm.power_cuts --cuts $(CUTS) --reboots $(REBOOTS) --seed $(or $(SEED),1)
+
+pi-owner: $(DEV) ## in a fresh one: make install, setup, an upgrade that fails, the package (DEB=dist/….deb)
+	@scripts/debian-packages $(PI_PACKAGES)
+	@$(BIN)/python -m tests.pi_vm.installing $(if $(DEB),--deb $(DEB))
 
 bench: $(DEMO) ## the figures of the README, into docs/benchmarks.md (needs mosquitto)
 	@scripts/debian-packages mosquitto strace

@@ -1,6 +1,6 @@
 """What an owner does with a fresh machine: install, set up, upgrade to a version that fails; a package.
 
-`python -m tests.pi_vm.installing [--deb FILE]`. Done is what the README says, with two differences: wheels
+`make pi-owner`. Done is what the README says, with two differences: wheels
 come from outside, because the machine has no network, and setup is told its answers instead of asking.
 What is not as it should be is a `MachineError`.
 """
@@ -61,6 +61,9 @@ def show(campaign: Campaign, wheels: Path, deb: Path | None, say: Say) -> None:
 def set_up(machine: Machine, campaign: Campaign, say: Say) -> None:
     """As root, with the installed unit, until there is a receipt."""
     claim = gateway_process.run("claim", "new", "--dir", str(campaign.gateway.directory)).stdout
+    # The claim names the broker as the gateway reaches it: in the machine it has that port, too.
+    machine.put(f"listener {campaign.mqtt_port}\n".encode(), "/etc/mosquitto/conf.d/claim.conf")
+    machine.ssh("systemctl restart mosquitto", deadline_s=300.0)
     began = time.monotonic()
     done = json.loads(machine.ssh(SETUP, claim.encode(), deadline_s=1800.0))
     say(f"setup: {time.monotonic() - began:.0f} s: {json.dumps(done)[:900]}")

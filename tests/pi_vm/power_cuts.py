@@ -73,6 +73,7 @@ class Campaign:
         self.gateway = GatewayProcess(folder / "gateway", f"mqtt://127.0.0.1:{self._ports.mqtt}")
         self._closing.callback(self.gateway.end)
         self._promises = Promises()
+        self.mqtt_port = self._ports.mqtt
         self._device = ""
         self._judges: ProcessPoolExecutor | None = None
         self._verdict: Future[Verdict] | None = None
