@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.pi_vm.power_cuts import Campaign
 
 Say = Callable[..., None]
-CPU_S, SIGNATURES = 120.0, 5000
+CPU_S, SIGNATURES = 60.0, 5000
 _MEMORY = "grep -hE '^(Rss|Pss|Pss_Anon|Private_Dirty):' /proc/{pid}/smaps_rollup"
 _PYTHON = "cd / && /opt/fieldproof/current/bin/python"
 _SIGN = (
