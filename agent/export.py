@@ -70,7 +70,7 @@ def _proofs(call: Caller, first: Place, last: Place, descriptor: Descriptor | No
 
 
 def _described(call: Caller, place: Place, data: bytes, descriptor: Descriptor | None) -> Iterator[bytes]:
-    """The descriptor that the first proof only names, where it can be found (decision 0012)."""
+    """The descriptor that the first proof only names, where it can be found (decision 0013)."""
     claims = sealing.parse(data).claims
     if claims.descriptor:
         return

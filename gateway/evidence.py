@@ -52,7 +52,7 @@ def pieces(
 
 
 def span(device: str, register: Register, since_s: int, until_s: int) -> Span | None:
-    """The proofs of a bundle of that time (decision 0012): from the first to the last that has a reading of
+    """The proofs of a bundle of that time (decision 0013): from the first to the last that has a reading of
     it, on until every gap in it is declared, and from behind one that no accepted proof declares."""
     positions = [
         position

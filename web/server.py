@@ -16,6 +16,7 @@ import logging
 import socket
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from waitress import wasyncore
@@ -70,17 +71,22 @@ class Server:
             sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
             bind_socket=False,
         )
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="page", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        while self._map:
+        while not self._closing.is_set():
             wasyncore.loop(timeout=_LOOK_S, use_poll=True, map=self._map, count=1)
             self._server.close_what_is_over()
+        wasyncore.close_all(self._map, ignore_all=True)
 
     def close(self) -> None:
+        """Also a second time."""
         self._dispatcher.shutdown(timeout=2)
-        self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._map, ignore_all=True))
+        self._closing.set()
+        with suppress(OSError):  # without it the thread looks a second later, or it has ended
+            self._server.trigger.pull_trigger()
         self._thread.join(5)
 
 

@@ -80,3 +80,11 @@ def test_the_index_names_every_page_of_its_folder():
     named = {target(ROOT / "docs" / "README.md", link)[0] for link in links(ROOT / "docs" / "README.md")}
     missing = [p.name for p in (ROOT / "docs").glob("*.md") if p not in named and p.name != "README.md"]
     assert missing == [], "docs/README.md lists every page, under its reader"
+
+
+def test_no_two_decisions_have_one_number_and_each_begins_with_its_own() -> None:
+    decisions = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    numbers = [page.name[:4] for page in decisions]
+    assert len(set(numbers)) == len(numbers)
+    for page, number in zip(decisions, numbers, strict=True):
+        assert page.read_text().startswith(f"# {number}: "), page.name

@@ -34,6 +34,11 @@ def page():
         socket.create_connection(("127.0.0.1", running.port), timeout=5)
 
 
+def test_a_page_is_closed_as_often_as_somebody_likes(page) -> None:
+    page.close()
+    page.close()  # and by its fixture once more
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch):
     """The same deadlines, sooner: the looks at connections are a second apart."""
