@@ -138,6 +138,10 @@ class Sampler:
     @property
     def state(self) -> InstrumentState:
         state = self._state
+        if self.overdue() and not state.ended:
+            waited_s = (self._clock.boottime_ns() - self._instant_ns) / 1e9
+            said = f"A read of {self.name} has not come back for {waited_s:.0f} s: driver or bus hangs."
+            state = replace(state, problem=said)
         gone = not state.is_open or (state.ended and state.problem)
         return replace(state, latest=()) if state.latest and (gone or self._is_stale()) else state
 

@@ -423,8 +423,10 @@ def test_a_read_that_never_returns_makes_its_sampler_overdue(bench):
     one.sampler.start()
     assert hanging.wait(5)
     assert not one.sampler.overdue()
+    assert one.sampler.state.problem == ""
     one.clock.advance(OVERDUE_S + 100)
     assert one.sampler.overdue()
+    assert "has not come back for" in one.sampler.state.problem
     let_go.set()
     one.sampler.join(5.0)
 
