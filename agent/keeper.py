@@ -6,6 +6,7 @@
 - With a loss window (`journal.loss_window_s`) a sample waits in memory until it is so old, or until a job
   that writes or a seal takes it along: order on disk is the order of the calls. Everything else is on disk as
   ever.
+- Jobs that only read run after those that write are committed: what they find is on disk, and may be told.
 - A failing job fails alone. A full disk makes room and tries once more; a failing one fails every job of the
   transaction with `TryAgain`. A damaged store is quarantined and the jobs run again on the new one; one that
   cannot be replaced is tried again later. The thread lives until `stop`.
@@ -210,7 +211,8 @@ class Keeper:
             batch, last = self._next_batch()
             if self._held and (last or self._window_is_over()):
                 batch.append((lambda _journal: None, Future()))
-            self._transact(batch)
+            for part in _writers_then_readers(batch):
+                self._transact(part)
             self._seal_what_is_due()
             self.turns += 1
         self._ended = True
@@ -417,3 +419,8 @@ class Keeper:
         _log.critical("journal quarantined", problem=sentence)
         self._diary.note("quarantined", f"Kept as {kept}.")
         self._on_quarantine(sentence)
+
+
+def _writers_then_readers(batch: list[_Asked]) -> tuple[list[_Asked], list[_Asked]]:
+    reading = [item for item in batch if isinstance(item[0], _Reading)]
+    return [item for item in batch if not isinstance(item[0], _Reading)], reading

@@ -69,7 +69,9 @@ class Mark:
     def cover(self, published: Published) -> None:
         """Before any proof up to this one is handed over. Raises `TryAgain`: then none may be."""
         known = self.published
-        if known is not None and known.log == published.log and known.seq >= published.seq:
+        if known == published:
+            return
+        if known is not None and known.log == published.log and known.seq > published.seq:
             return
         try:
             if known is None or not self._path.exists():

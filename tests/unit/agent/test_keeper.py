@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from agent import papers, retention
+from agent.batch import next_batch
 from agent.errors import TryAgain
 from agent.journal import Journal
 from agent.keeper import Keeper
@@ -333,6 +334,46 @@ def test_jobs_that_wait_together_share_a_transaction_and_one_failure_is_its_own(
             thread.join(10)
         assert results == {number: "mine" if number == 3 else number for number in range(8)}
         assert rig.numbers() == [0, 1, 2, 4, 5, 6, 7]
+
+
+def test_what_is_given_out_is_committed_before_its_mark_is_written(tmp_path, until):
+    """A power cut between would leave a mark of a proof that nobody has: the log would end as corrupt."""
+    with Rig(tmp_path) as rig:
+        rig.append()
+        rig.keeper.seal_open_window()
+        rig.append()
+        entered, go = threading.Event(), threading.Event()
+
+        def gate(_: Journal) -> None:
+            entered.set()
+            go.wait(10)
+
+        def publish(journal: Journal) -> tuple[int, int]:
+            next_batch(journal, (), 0, 9)
+            with sqlite3.connect(f"file:{journal.path}?mode=ro", uri=True) as disk:
+                (committed,) = disk.execute("SELECT max(seq) FROM proofs").fetchone()
+            disk.close()
+            published = journal.mark.published
+            assert published is not None
+            return committed, published.seq
+
+        found: list[tuple[int, int]] = []
+        jobs: list[Callable[[], object]] = [
+            lambda: rig.keeper.call(gate),
+            rig.keeper.seal_open_window,
+            lambda: found.append(rig.keeper.read(publish)),
+        ]
+        threads = [threading.Thread(target=job) for job in jobs]
+        for number, thread in enumerate(threads):
+            thread.start()
+            if number == 0:
+                assert entered.wait(10)
+            else:
+                until(lambda number=number: rig.keeper._jobs.qsize() == number, what="a job that waits")
+        go.set()
+        for thread in threads:
+            thread.join(10)
+        assert found == [(2, 2)]
 
 
 def test_a_jobs_own_mistake_in_sql_is_its_own(tmp_path):

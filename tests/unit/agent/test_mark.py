@@ -48,6 +48,14 @@ def test_what_is_covered_already_is_not_written_again(path):
     assert one.published == at(5)
 
 
+def test_another_proof_of_the_same_number_is_written(path):
+    one = mark(path)
+    one.begin(at(5))
+    other = Published(b"the log!", 5, b"x" * 32)
+    one.cover(other)
+    assert mark(path).published == other
+
+
 @pytest.mark.parametrize("block", [0, 1])
 def test_a_write_that_was_torn_leaves_the_one_before(path, block):
     one = mark(path)
