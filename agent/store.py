@@ -24,7 +24,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -64,10 +64,10 @@ class Opened:
 def open_journal(path: Path, device: str, boot_id: bytes, *, condemned: bool = False) -> Opened:
     """A journal of `device` with an open log and this boot counted; `condemned` says that its reader has
     met damage in it. Raises `FixStore`, or `TryAgain` where it is the disk that refuses."""
+    quarantined = None
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _tidy(path)
-        quarantined = None
         if not path.exists() or path.stat().st_size == 0:
             _build(path, device, boot_id, path)
         elif condemned or not is_sound(path, device):
@@ -78,11 +78,13 @@ def open_journal(path: Path, device: str, boot_id: bytes, *, condemned: bool = F
         reserve.keep(path)
         return Opened(journal, quarantined, behind)
     except (OSError, sqlite3.Error) as error:
+        replaced = quarantined is not None  # what lies there now is the new one, and sound
         if reserve.give(path):
-            return _emptied(open_journal(path, device, boot_id, condemned=condemned))
-        if isinstance(error, sqlite3.Error) and is_damage(error) and not condemned:
+            opened = open_journal(path, device, boot_id, condemned=condemned and not replaced)
+            return replace(_emptied(opened), quarantined=opened.quarantined or quarantined)
+        if isinstance(error, sqlite3.Error) and is_damage(error) and not condemned and not replaced:
             return open_journal(path, device, boot_id, condemned=True)
-        if may_pass(error, path):
+        if replaced or may_pass(error, path):
             raise TryAgain(
                 f"The journal {path} cannot be opened now: {error}. Look at the disk (`df`, `dmesg`); it is "
                 "tried again."

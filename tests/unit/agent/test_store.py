@@ -577,6 +577,30 @@ class PowerCut(Exception):
     pass
 
 
+@pytest.mark.parametrize("condemned", [False, True])
+def test_a_disk_that_is_full_after_a_replacement_does_not_condemn_the_new_journal(
+    tmp_path, monkeypatch, condemned
+):
+    fill(tmp_path)
+    path = tmp_path / "journal.db"
+    zeroed_samples(path)
+    real, calls = store._opened, list[Path]()
+
+    def full_once(*arguments):
+        calls.append(path)
+        if len(calls) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*arguments)
+
+    monkeypatch.setattr(store, "_opened", full_once)
+    monkeypatch.setattr("agent.reserve.give", lambda _path: len(calls) == 1)
+    opened = open_journal(path, DEVICE_ID, FakeClock().boot_id, condemned=condemned)
+    assert opened.quarantined == tmp_path / "journal.db.corrupt-1"
+    assert not (tmp_path / "journal.db.corrupt-2").exists()
+    assert counts(opened.journal).unreceipted == 20
+    opened.journal.close()
+
+
 @pytest.mark.parametrize("step", ["_build", "_quarantine", "_move_rest", "_move_in"])
 @pytest.mark.parametrize("done", [False, True])
 def test_a_replacement_that_was_cut_off_is_completed_or_begun_again(tmp_path, monkeypatch, step, done):
