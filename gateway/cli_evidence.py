@@ -38,7 +38,7 @@ def write_evidence(
         times = _seconds(since or "1970-01-01"), _seconds(until) if until else _NO_LIMIT_S
         draft = output.with_name(f".{output.name}.{os.getpid()}")
         try:
-            with store.transaction(), draft.open("xb") as file:  # one state of the ledger from first to last
+            with store.snapshot(), draft.open("xb") as file:  # one state of the ledger; `listen` goes on
                 register, now_s = Register(store), int(time.time())
                 span = evidence.span(device, register, *times) if since or until else evidence.WHOLE
                 if span is None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 
 from gateway.ledger import Ledger
-from gateway.register import Register
+from gateway.register import Jump, Register
 from proof import bundle, cbor, receipt, sealing
 from proof.keys import Signer
 from proof.reasons import Refused
@@ -27,7 +28,7 @@ def pieces(
     if membership is None or latest is None:
         return
     confirmed = register.confirmed(device, span[1])
-    if confirmed is not None and (span != WHOLE or register.is_revoked(device)):
+    if confirmed is not None:  # the ledger's own receipt may speak of a log that never began
         last, received_s = confirmed
         latest = Receipt(device, last.log, last.seq, last.hash, received_s)
 
@@ -62,21 +63,39 @@ def span(device: str, register: Register, since_s: int, until_s: int) -> Span | 
     if not positions:
         return None
     first, last = positions[0], positions[-1]
-    seen = first - 1
-    while jumps := [jump for jump in register.jumps(device, first, last) if jump[0] > seen]:
-        seen, log, seq = jumps[0]
-        carrier = _declared(device, register, seen, log, seq + 1)
-        first, last = (seen + 1, last) if carrier is None else (first, max(last, carrier))
+    jumps = register.jumps(device, first)
+    carriers = _carriers(device, register, jumps)
+    for jump in jumps:  # in the order in which their logs go on
+        if jump.next > last:
+            break
+        carrier = carriers.get(jump)
+        if carrier is None:
+            first = max(first, jump.position + 1)
+        else:
+            last = max(last, carrier)
     return first, last
 
 
-def _declared(device: str, register: Register, after: int, log: bytes, seq: int) -> int | None:
-    """The position of the proof behind `after` that declares `seq` of that log as lost."""
-    for position, data in register.carriers(device, after):
+def _carriers(device: str, register: Register, jumps: list[Jump]) -> dict[Jump, int]:
+    """Where the first proof behind a jump is that declares its numbers as lost, for those that have one."""
+    by_log: dict[bytes, list[Jump]] = {}
+    for jump in jumps:
+        by_log.setdefault(jump.log, []).append(jump)
+    found: dict[Jump, int] = {}
+    for position, data in register.carriers(device, jumps[0].position) if jumps else ():
         claims = sealing.parse(data).claims
-        if claims.log == log and any(gap.first_seq <= seq <= gap.last_seq for gap in claims.gaps):
-            return position
-    return None
+        ours = by_log.get(claims.log, [])
+        for gap in claims.gaps:
+            for jump in ours[bisect_left(ours, gap.first_seq - 1, key=_seq) :]:
+                if jump.seq >= gap.last_seq:
+                    break
+                if jump.position < position:
+                    found.setdefault(jump, position)
+    return found
+
+
+def _seq(jump: Jump) -> int:
+    return jump.seq
 
 
 def _overlaps(proof: Proof, since_s: int, until_s: int) -> bool:

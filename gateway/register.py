@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gateway import device_keys
 from gateway.enrolment import Admission, StoredClaim
@@ -89,6 +90,15 @@ class ClaimLine:
     owner: str
     expires_s: int
     used_by: str | None
+
+
+class Jump(NamedTuple):
+    """Behind the proof `seq` of `log` at `position` numbers are missing; the log goes on at `next`."""
+
+    position: int
+    next: int
+    log: bytes
+    seq: int
 
 
 class Register:
@@ -278,12 +288,13 @@ class Register:
         sql = f"SELECT position, data {_GOOD} AND position >= ? AND carries ORDER BY position"
         yield from self._store.each(sql, (device, min(last, self._good_until(device)), first))
 
-    def jumps(self, device: str, first: int, last: int) -> list[tuple[int, bytes, int]]:
-        """(position, log, seq) of those of them behind which numbers of their log are missing."""
-        following = "lead(seq) OVER (PARTITION BY proof.log ORDER BY position) AS next"
+    def jumps(self, device: str, first: int) -> list[Jump]:
+        """Where numbers of a log are missing between two of them, from a position on."""
+        window = "OVER (PARTITION BY proof.log ORDER BY position)"
+        following = f"lead(position) {window} AS next, lead(seq) {window} AS next_seq"
         all_of_them = f"SELECT position, proof.log, seq, {following} {_GOOD} AND position >= ?"
-        sql = f"SELECT position, log, seq FROM ({all_of_them}) WHERE next > seq + 1 ORDER BY position"  # noqa: S608 - constants
-        return self._store.rows(sql, (device, min(last, self._good_until(device)), first))
+        sql = f"SELECT position, next, log, seq FROM ({all_of_them}) WHERE next_seq > seq + 1 ORDER BY next"  # noqa: S608 - constants
+        return [Jump(*row) for row in self._store.rows(sql, (device, self._good_until(device), first))]
 
     def confirmed(self, device: str, position: int) -> tuple[Head, int] | None:
         """The accepted proof at or before that position, and when it came."""

@@ -4,8 +4,8 @@
 - The file says which schema it has and whose it is (network, kind, gateway); any other is refused.
 - A missing, damaged or newer file is a hard stop with a sentence, never replaced by a new one.
 - An older file is brought up to this schema when it is opened to be written; what is there stays as it is.
-- Opened to be read (`read_only`) it cannot be written, whatever is asked; a `snapshot` is short, since while
-  it lasts the log that writers append to cannot begin anew.
+- Opened to be read (`read_only`) it cannot be written, whatever is asked. A `snapshot` stops no writer, but
+  while it lasts the log that writers append to cannot begin anew: a page's is short, a bundle's may be long.
 """
 
 from __future__ import annotations
@@ -54,9 +54,13 @@ class Store:
             raise FixFolder(
                 f"The ledger {path} is missing: restore it from your copy; a new one would forget."
             )
-        with path.open("rb") as file:
-            if file.read(len(_MAGIC)) != _MAGIC:  # SQLite would turn an empty file into a new database
-                raise FixFolder(f"{path} is not a ledger: restore it from your copy; nothing was changed.")
+        try:
+            with path.open("rb") as file:
+                first = file.read(len(_MAGIC))
+        except OSError as error:
+            raise FixFolder(f"Cannot read the ledger {path}: {error.strerror}.") from None
+        if first != _MAGIC:  # SQLite would turn an empty file into a new database
+            raise FixFolder(f"{path} is not a ledger: restore it from your copy; nothing was changed.")
         store = cls(path, _connect(path))
         try:
             store._require(network, kind, gateway)
@@ -73,10 +77,7 @@ class Store:
             raise FixFolder(f"The ledger {path} is missing: is {path.parent} a gateway's folder?")
         # No look into the file by other means: closing it would drop the locks of our other connections.
         name = f"file:{urllib.parse.quote(str(path.absolute()))}?mode=ro"
-        connection = sqlite3.connect(
-            name, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
-        store = cls(path, connection)
+        store = cls(path, _opened(path, name))
         try:
             store.run("PRAGMA query_only = ON")
             if store._require(network, kind) < SCHEMA_VERSION:
@@ -186,8 +187,20 @@ class Store:
             ) from error
 
 
+def _opened(path: Path, name: str) -> sqlite3.Connection:
+    """The ledger at `path`, which SQLite knows by the URI `name`."""
+    try:
+        return sqlite3.connect(
+            name, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+    except sqlite3.Error as error:
+        raise FixFolder(
+            f"Cannot open the ledger {path}: may this user read and write it and its folder? ({error})"
+        ) from None
+
+
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    connection = _opened(path, f"file:{urllib.parse.quote(str(path.absolute()))}")
     store = Store(path, connection)
     try:
         store.run("PRAGMA journal_mode = WAL")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from gateway import cli, folder
+from gateway import cli, evidence, folder
 from gateway.enrolment import Network
 from gateway.ledger import Ledger
 from gateway.register import Register
@@ -152,6 +152,33 @@ def test_a_bundle_with_one_flipped_bit_is_refused_naming_the_object(run, made, t
     data[-400] ^= 1
     file.write_bytes(data)
     refused(run("verify", file, "--gateway-key", made), str(file), "object ")
+
+
+def test_the_service_takes_messages_while_a_bundle_is_written(run, made, tmp_path, monkeypatch):
+    device, file, pieces = filled(made), tmp_path / "bundle", evidence.pieces
+    later = device.seal()
+    monkeypatch.setattr("gateway.store._BUSY_TIMEOUT_S", 0.2)
+
+    def half_way(*given):
+        whole = list(pieces(*given))
+        yield from whole[:2]
+        signer = folder.load_key(made)
+        store = Store.open(made / "ledger.db", NETWORK, "test", device_id(signer.public_key))
+        ledger = Ledger(store, NETWORK, "test")
+        service = Service(
+            ledger, Register(store), Network(NETWORK, "test", {}), signer, lambda: NOW_S, lambda n: bytes(n)
+        )
+        service.take([Inbound(wire.topic(NETWORK, device.id, "proof"), later)])
+        receipt = ledger.receipt(device.id)
+        assert receipt is not None
+        assert receipt.head_seq == 4
+        store.close()
+        yield from whole[2:]
+
+    monkeypatch.setattr(evidence, "pieces", half_way)
+    assert run("evidence", device.id, "--dir", made, "-o", file) == (0, "", "")
+    out = run("verify", file, "--gateway-key", made, "--json")[1]
+    assert json.loads(out)["receipted_seq"] == 3
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", bytes(1000), b"\x5a\xff\xff\xff\xff"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 
 from gateway import evidence
-from proof import bundle
+from proof import bundle, sealing
 from proof.senml import Measured, Reading
 from proof.sequence import items, reader
 from tests.gateway_parts import GATEWAY, NOW_S, Device, Gateway
@@ -78,3 +80,28 @@ def test_a_span_with_a_gap_goes_on_until_the_gap_is_declared(gateway, device):
 def test_a_proof_whose_clock_was_wrong_stays_in_the_chain_of_its_neighbours(gateway, device):
     gateway.send(device, device.seal(row(-900)), device.seal(row(7)))
     assert seqs(bundled(gateway, device, 5, 7)) == [5, 6, 7]
+
+
+def test_a_held_proof_of_a_log_that_never_began_does_not_undate_the_whole_bundle(gateway, device):
+    device.start_log(b"log-0002", device.log)
+    device.seal()
+    gateway.send(device, device.seal())
+    assert gateway.receipt(device).head_seq == 0, "it asks for the first proof of that log"
+    now_s = int(gateway.now_s)
+    pieces = evidence.pieces(device.id, gateway.ledger, gateway.register, GATEWAY, now_s)
+    finding = bundle.examine(b"".join(pieces), [GATEWAY.public_key])
+    assert (finding.receipted_seq, finding.proofs) == (5, 5)
+    assert finding.signed_before_s is not None
+
+
+def test_a_span_with_many_gaps_opens_each_proof_a_few_times_only(gateway, device, monkeypatch):
+    for minute in range(6, 36):
+        lost = device.seal(row(minute))
+        assert lost
+        gateway.send(device, device.seal(row(minute), gaps=(device.gap(device.seq, device.seq),)))
+    opened, asked = Mock(wraps=sealing.parse), Mock(wraps=gateway.register.jumps)
+    monkeypatch.setattr(sealing, "parse", opened)
+    monkeypatch.setattr(gateway.register, "jumps", asked)
+    assert evidence.span(device.id, gateway.register, NOW_S, NOW_S + 86_400) == (1, 35)
+    assert opened.call_count <= 35 + 30
+    assert asked.call_count == 1

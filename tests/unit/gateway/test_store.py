@@ -174,3 +174,28 @@ def test_a_ledgers_name_with_signs_of_its_own_is_opened_as_it_is(tmp_path):
     assert reader.row("SELECT count(*) FROM device") == (0,)
     reader.close()
     assert [file.name for file in tmp_path.iterdir() if not file.name.startswith(path.name)] == []
+
+
+def test_a_ledger_that_may_not_be_read_is_one_sentence(gateway, monkeypatch):
+    """Root may read anything, so SQLite says here what it says to others."""
+
+    def denied(*_given, **_named):
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr(sqlite3, "connect", denied)
+    for opened, owner in ((Store.read_only, OWNER[:2]), (Store.open, OWNER)):
+        with pytest.raises(FixFolder, match=r"Cannot open the ledger .*: may this user read and write it"):
+            opened(gateway.path, *owner)
+
+
+def test_a_ledger_whose_first_bytes_may_not_be_read_is_one_sentence(gateway, monkeypatch):
+    opened = type(gateway.path).open
+
+    def denied(path, *given, **named):
+        if path == gateway.path:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *given, **named)
+
+    monkeypatch.setattr(type(gateway.path), "open", denied)
+    with pytest.raises(FixFolder, match="Permission denied"):
+        Store.open(gateway.path, *OWNER)
