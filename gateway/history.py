@@ -22,7 +22,7 @@ from proof.keys import key_id
 from proof.reasons import Reason
 
 MAX_LINES = 50
-DAYS = 30
+DAYS = daily.DAYS
 
 
 @dataclass(frozen=True, slots=True)

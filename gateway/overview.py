@@ -18,9 +18,10 @@ from gateway.register import DeviceLine, Register
 from gateway.store import Store
 
 SILENT_S = 3 * 3600.0  # an agent sends an empty proof after an hour without readings (§3.7)
-QUALITY_DAYS = 7
+QUALITY_DAYS = daily.QUALITY_DAYS
 MAX_QUALITY, MAX_PAIRS = 200, 100
 _BEACONS_MISSED = 3
+_LAST_BEACON = "SELECT issued_s FROM beacon ORDER BY number DESC LIMIT 1"  # there are millions
 
 # In the order in which an operator wants to see them.
 State = Literal["suspended", "two_boards", "silent", "never_heard", "delivering", "revoked"]
@@ -97,7 +98,7 @@ def read(store: Store, path: Path, now_s: float, beacon_period_s: float) -> Over
         for code, count in line.verdicts.items():
             verdicts[code] = verdicts.get(code, 0) + count
     quality = quality_lines(store, daily.number(now_s))
-    (last_beacon_s,) = store.row("SELECT max(issued_s) FROM beacon")
+    (last_beacon_s,) = store.row(_LAST_BEACON) or (None,)
     (first_day,) = store.row("SELECT min(day) FROM day")
     (refused_s,) = store.row("SELECT max(received_s) FROM evidence")
     commits = [s for s in (last_beacon_s, refused_s, *(line.received_s for line in devices)) if s is not None]

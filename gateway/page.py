@@ -2,7 +2,8 @@
 
 - In a process of its own that cannot write the ledger and never opens the gateway's key: whatever happens to
   it, `listen` goes on. Each look is one short snapshot, one at a time.
-- All readers share one overview, at most KEPT_S old: fifty of them cost as much as one.
+- All readers share one overview, at most KEPT_S old: one look into the ledger serves them all, and an answer
+  copies only what it shows.
 - What goes out is bounded: MOST_DEVICES lines, found by name or id where there are more; texts that devices
   and owners chose are cut, and the browser makes text of them, never markup.
 """
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,7 @@ class View:
         lines.sort(key=lambda line: (_STATES.index(_state(line, found)), line.received_s or 0.0))
         return _json(
             {
-                **asdict(found),
+                **asdict(replace(found, devices=[], quality=[], pairs=[])),
                 "devices": [_line(line, found) for line in lines[:MOST_DEVICES]],
                 "found": len(lines),
                 "joined": len(found.devices),

@@ -92,3 +92,24 @@ def test_a_member_that_invents_instruments_fills_no_table(gateway):
     assert days(gateway) == [(DAY, 1, 3, 3 * daily.MAX_LINES)]
     gateway.send(device, device.seal(tuple(replace(row, instrument="i0-0") for row in readings(2))))
     assert quality(gateway)["i0-0", ""] == 3
+
+
+def test_days_that_nobody_reads_any_more_go_when_a_day_begins(gateway):
+    device = gateway.member()
+    for _ in range(daily.DAYS + 5):
+        gateway.send(device, device.seal(flagged(2)), device.seal(flagged(0)))
+        gateway.now_s += daily.DAY_S
+    newest = DAY + daily.DAYS + 4
+    assert [row[0] for row in days(gateway)] == [*range(newest - daily.DAYS + 1, newest + 1)]
+    kept = sorted({day for (day,) in gateway.store.rows("SELECT day FROM quality")})
+    assert kept == [*range(newest - daily.QUALITY_DAYS + 1, newest + 1)]
+
+
+def test_a_clock_that_ran_ahead_for_a_moment_takes_one_day_away_not_all(gateway):
+    device = gateway.member()
+    for _ in range(daily.DAYS):
+        gateway.send(device, device.seal())
+        gateway.now_s += daily.DAY_S
+    gateway.now_s += 3650 * daily.DAY_S
+    gateway.send(device, device.seal())
+    assert len(days(gateway)) == daily.DAYS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from unittest.mock import Mock
 
 import pytest
 
@@ -134,6 +135,21 @@ def test_when_it_committed_last_and_how_large_it_is(troubled):
     found = look(gateway)
     assert found.last_commit_s == found.last_beacon_s == NOW_S - 60
     assert found.ledger_bytes >= gateway.path.stat().st_size > 0
+
+
+def test_the_newest_beacon_is_found_without_a_look_at_all_of_them(gateway, monkeypatch):
+    """SQLite's plan says SEARCH for either way; the steps of its machine tell them apart."""
+    row = Mock(wraps=gateway.store.row)
+    monkeypatch.setattr(gateway.store, "row", row)
+    for number in range(1, 501):
+        gateway.register.add_beacon(number, number.to_bytes(32, "big"), NOW_S + number, bytes(16), b"")
+    assert look(gateway).last_beacon_s == NOW_S + 500
+    (sql,) = [call.args[0] for call in row.call_args_list if "FROM beacon" in call.args[0]]
+    steps: list[int] = []
+    gateway.store._connection.set_progress_handler(lambda: steps.append(1), 1)
+    row(sql)
+    gateway.store._connection.set_progress_handler(None, 1)
+    assert 0 < len(steps) < 50
 
 
 def test_a_stranger_has_no_history(gateway):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -189,6 +190,15 @@ def test_all_readers_share_one_overview_for_a_few_seconds(gateway, site, monkeyp
     site.monotonic_s += page.KEPT_S + 0.1
     assert site.json("/api/overview")["joined"] == 1
     assert len(looks) == 2
+
+
+def test_an_answer_copies_no_device_that_it_does_not_show(troubled, monkeypatch):
+    copied = Mock(wraps=asdict)
+    monkeypatch.setattr(page, "asdict", copied)
+    troubled[2].ask("/api/overview?find=nobody")
+    given = [call.args[0] for call in copied.call_args_list]
+    (whole,) = [one for one in given if isinstance(one, overview.Overview)]
+    assert (whole.devices, whole.quality, whole.pairs) == ([], [], [])
 
 
 def test_texts_are_cut_and_ours_never_need_it(troubled):
