@@ -46,9 +46,11 @@ class Job:
 def run(job: Job, program: str) -> int:
     """The exit code."""
     try:
+        if job.csv and job.senml and job.csv.resolve() == job.senml.resolve():
+            raise Unusable(f"{job.csv} cannot be both: give --csv and --senml two names.")
         for wanted in filter(None, (job.csv, job.senml)):
             if wanted.exists():
-                raise Unusable(f"{wanted} is already there and stays as it is: give another name.")
+                raise _there(wanted)
         with _opened(job.file) as file:
             finding = _judged(job, file)
             for path, pieces in ((job.csv, unpack.csv), (job.senml, unpack.senml)):
@@ -109,8 +111,23 @@ def _write(path: Path, pieces: Iterable[str]) -> None:
     try:
         with draft.open("x", encoding="utf-8", newline="") as file:
             file.writelines(pieces)
-        draft.replace(path)
+        _name(draft, path)
+    except FileExistsError:
+        raise _there(path) from None
     except OSError as error:
         raise Unusable(f"Cannot write {path}: {error.strerror}.") from None
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _name(draft: Path, path: Path) -> None:
+    """Give the whole file its name, which must be free."""
+    try:
+        os.link(draft, path)
+    except PermissionError:  # a file system without links, like a USB stick's: take the name, then fill it
+        path.touch(exist_ok=False)
+        draft.replace(path)
+
+
+def _there(path: Path) -> Unusable:
+    return Unusable(f"{path} is already there and stays as it is: give another name.")

@@ -216,6 +216,39 @@ def test_a_file_that_is_there_stays_as_it_is(run, bundle_file, tmp_path):
     assert mine.read_text() == "mine"
 
 
+def test_a_file_that_appeared_meanwhile_stays_as_it_is(run, bundle_file, tmp_path, monkeypatch):
+    table = tmp_path / "table"
+
+    def while_it_writes(*_given):
+        yield "theirs"
+        table.write_text("mine")
+
+    monkeypatch.setattr(unpack, "csv", while_it_writes)
+    code, out, err = run(bundle_file, "--csv", table)
+    assert (code, out, table.read_text()) == (2, "", "mine")
+    assert "already there and stays as it is" in err
+    assert {path.name for path in tmp_path.iterdir()} == {"table", bundle_file.name}
+
+
+def test_a_file_is_unpacked_where_the_file_system_knows_no_links(run, bundle_file, tmp_path, monkeypatch):
+    def no_links(*_given):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", no_links)
+    table = tmp_path / "table"
+    assert run(bundle_file, "--csv", table)[0] == 0
+    assert len(table.read_text().splitlines()) > 1
+    assert {path.name for path in tmp_path.iterdir()} == {"table", bundle_file.name}
+
+
+def test_two_forms_of_the_readings_need_two_names(run, bundle_file, tmp_path):
+    (tmp_path / "sub").mkdir()
+    code, out, err = run(bundle_file, "--csv", tmp_path / "x", "--senml", tmp_path / "sub" / ".." / "x")
+    assert (code, out) == (2, "")
+    assert "two names" in err
+    assert not (tmp_path / "x").exists()
+
+
 def test_what_cannot_be_read_written_or_understood_is_one_sentence(run, bundle_file, tmp_path):
     for arguments, words_ in (
         ((tmp_path / "none",), "No such file"),
