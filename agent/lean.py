@@ -3,7 +3,8 @@
 - structlog imports asyncio for its asynchronous loggers and rich for coloured tracebacks, paho imports
   urllib.request to look for proxies. What that costs in memory: decision 0003.
 - A module put off is a stand-in that becomes the real one when it is first asked for a name: nothing is
-  taken away. `rich` is optional to structlog and is said to be absent.
+  taken away. `rich` and `greenlet` are optional to structlog and are said to be absent, whatever
+  else in the same environment needs them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 PUT_OFF = ("asyncio", "urllib.request")
+ABSENT = ("rich", "greenlet")
 
 
 class _Later(ModuleType):
@@ -28,7 +30,8 @@ class _Later(ModuleType):
 
 def prepare() -> None:
     """Call before the libraries are imported."""
-    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+    for name in ABSENT:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
     # From Python 3.12 on every log record asks asyncio for its task, unless told not to.
     vars(logging)["logAsyncioTasks"] = False
     for name in PUT_OFF:

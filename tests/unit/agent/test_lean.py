@@ -14,7 +14,8 @@ from agent import lean
 lean.prepare()
 import agent.daemon
 from drivers import bme280
-heavy = ["pydantic", "typer", "rich.console", "asyncio.base_events", "http.client", "importlib.metadata"]
+heavy = ["pydantic", "typer", "rich.console", "greenlet", "asyncio.base_events", "http.client"]
+heavy += ["importlib.metadata"]
 print(json.dumps([name for name in heavy if sys.modules.get(name)]))
 import asyncio, urllib.request
 async def five(): return 5
