@@ -3,8 +3,7 @@
 - Its disk is `disk`, which stays as it is: what the machine writes goes to an overlay and into a log.
 - Two ports of it are ports of 127.0.0.1 here: ssh and MQTT. It reaches nothing else.
 - Its instruments hang on `lines`, terminals of this machine: to it they are UARTs, /dev/ttyS0 and on.
-- Without KASLR, as a Raspberry Pi 4 starts: with it, Linux isolates its page tables, which costs a quarter of
-  everything in emulation.
+- Without KASLR, for with it Linux isolates its page tables, and each system call costs the emulation more.
 - `cut_power` stops its processors, lets the log end whole, and kills it; nothing in it is told.
 """
 
