@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from gateway.ledger import Ledger
 from gateway.register import Jump, Register
 from proof import bundle, cbor, receipt, sealing
+from proof.claims import Predecessor
 from proof.keys import Signer
 from proof.reasons import Refused
 from proof.receipt import Receipt
@@ -22,8 +23,9 @@ def pieces(
     device: str, ledger: Ledger, register: Register, signer: Signer, now_s: int, span: Span = WHOLE
 ) -> Iterator[bytes]:
     """A member's bundle piece by piece: membership, what is needed of what lies before the first proof, each
-    beacon before the first proof that names it, accepted proofs in chain order, a receipt for the last one.
-    Nothing for a stranger. A revoked device's ends with its last good proof (§8.5)."""
+    beacon before the first proof that names it, accepted proofs in chain order, a receipt for the last one
+    and for the end of each log that the next one does not name (§11.3). Nothing for a stranger. A revoked
+    device's ends with its last good proof (§8.5)."""
     membership, latest = register.membership(device), ledger.receipt(device)
     if membership is None or latest is None:
         return
@@ -36,8 +38,13 @@ def pieces(
         yield membership
         yield from _turns(device, register, span[0])
         named: set[bytes] = set()
+        before: Proof | None = None
         for number, data in enumerate(register.accepted(device, *span)):
-            claims = sealing.parse(data).claims
+            proof = sealing.parse(data)
+            claims = proof.claims
+            if before is not None and not _linked(before, proof):
+                yield receipt.sign(_came(before, register), signer, now_s)
+            before = proof
             if number == 0 and claims.descriptor is None:
                 described = ledger.descriptor(device, claims.descriptor_hash)
                 yield from [cbor.encode(described.to_map())] if described else []
@@ -50,6 +57,18 @@ def pieces(
         yield receipt.sign(latest, signer, now_s)
 
     yield from bundle.write(device, ledger.network, objects())
+
+
+def _linked(before: Proof, proof: Proof) -> bool:
+    """False where a log begins that does not name the hash of the proof before it."""
+    prev = proof.claims.prev
+    return not isinstance(prev, Predecessor) or prev.head_hash == before.hash
+
+
+def _came(proof: Proof, register: Register) -> Receipt:
+    claims = proof.claims
+    received_s = register.received_s(claims.device, claims.log, claims.seq)
+    return Receipt(claims.device, claims.log, claims.seq, proof.hash, received_s)
 
 
 def span(device: str, register: Register, since_s: int, until_s: int) -> Span | None:

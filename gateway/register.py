@@ -302,6 +302,11 @@ class Register:
         found = self._store.row(sql, (device, min(position, self._good_until(device))))
         return (Head(*found[:3]), int(found[3])) if found else None
 
+    def received_s(self, device: str, log: bytes, seq: int) -> int:
+        """When that accepted proof came."""
+        sql = f"SELECT CAST(proof.received_s AS INTEGER) {_ACCEPTED} AND proof.log = ? AND seq = ?"
+        return int(self._store.row(sql, (device, log, seq))[0])
+
     def last_good(self, device: str) -> Head | None:
         """The newest of these proofs."""
         sql = f"SELECT proof.log, seq, hash {_GOOD} ORDER BY position DESC"

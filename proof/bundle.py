@@ -14,19 +14,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from proof import beacon, calibration, cbor, chain, cose, joining, receipt, rotation, sealing, sequence
+from proof import beacon, calibration, cbor, cose, joining, parts, receipt, rotation, sealing, sequence
 from proof import descriptor as descriptors
 from proof.calibration import SignedCertificate
-from proof.chain import Head
-from proof.claims import Gap, Lost, Predecessor
+from proof.claims import Gap, Lost
 from proof.cose import Typ
 from proof.coverage import Watcher
 from proof.descriptor import Descriptor, InstrumentDescriptor
-from proof.finding import Finding, LogSpan, Turn
+from proof.finding import Finding, Turn
 from proof.joining import Membership
 from proof.keys import device_id, public_key_of
+from proof.parts import Link
 from proof.reasons import QUALITY_REASONS, Reason, Refused
 from proof.receipt import Receipt
 from proof.rotation import DeviceKey, Rotation
@@ -57,18 +57,6 @@ def proofs(data: bytes | Read) -> Iterator[Proof]:
             yield sealing.parse(item.data)
 
 
-@dataclass(frozen=True, slots=True)
-class _Link:
-    """What `chain.place` must know of a proof, and where it lies."""
-
-    place: Place
-    log: bytes
-    seq: int
-    prev: bytes | Predecessor | None
-    hash: bytes
-    bootcount: int
-
-
 class _Examiner:
     def __init__(self, header: Item, gateway_keys: Collection[bytes]) -> None:
         self._header, self._gateway_keys = header.place, gateway_keys
@@ -79,12 +67,11 @@ class _Examiner:
             raise Spoiled(header.place, refused.verdict.reason, refused.verdict.detail) from None
         self._turns: list[tuple[int, Rotation]] = []  # each with the number of proofs before it
         self._joined: tuple[Membership, str] | None = None  # and the gateway that signed it
-        self._links: list[_Link] = []
+        self._links: list[Link] = []
         self._gaps: dict[bytes, list[Gap]] = {}
         self._losses: list[Lost] = []
         self._receipts: list[Receipt] = []
         self._beacons: dict[bytes, int] = {}  # hash -> issued at
-        self._named_beacons: set[bytes] = set()
         self._certificates: list[SignedCertificate] = []
         self._descriptors: dict[bytes, Descriptor] = {}
         self._apart: dict[bytes, Place] = {}  # descriptors that stand in the bundle by themselves
@@ -170,10 +157,10 @@ class _Examiner:
         before = self._links[-1] if self._links else None
         log = before.log if before and before.log == claims.log else claims.log  # one object for many
         prev = before.hash if before and before.hash == claims.prev else claims.prev
-        self._links.append(_Link(place, log, claims.seq, prev, proof.hash, claims.bootcount))
+        named = claims.freshness[0] if claims.freshness else None
+        self._links.append(Link(place, log, claims.seq, prev, proof.hash, claims.bootcount, named))
         self._gaps.setdefault(log, []).extend(claims.gaps)
         self._losses += claims.lost
-        self._named_beacons.update(claims.freshness[:1])
         if claims.descriptor:
             self._descriptors[claims.descriptor_hash] = claims.descriptor
         self._described[claims.descriptor_hash] = self._described.pop(claims.descriptor_hash, 0) + 1
@@ -194,7 +181,7 @@ class _Examiner:
         """When all is read: the proofs after a gap may come before the one that declares it."""
         if self._joined is None or not self._links:
             raise Spoiled(self._header, Reason.MALFORMED, "the bundle holds no proof")
-        elsewhere = tuple(self._require_chain())
+        elsewhere, begins = parts.require_chain(self._links, self._gaps)
         for found, place in self._apart.items():
             if found not in self._described:
                 raise Spoiled(place, Reason.MALFORMED, "a descriptor that no proof of the bundle names")
@@ -206,8 +193,11 @@ class _Examiner:
             if number is not None and self._links[number].hash == known.head_hash:
                 covering.append((number, known))
         covered = max((number for number, _ in covering), default=-1)
-        whole = [known.received_at_s for number, known in covering if number == len(self._links) - 1]
-        after = [self._beacons[named] for named in self._named_beacons if named in self._beacons]
+        received: dict[int, int] = {}
+        for number, known in covering:
+            received[number] = min(known.received_at_s, received.get(number, known.received_at_s))
+        found_parts = tuple(parts.dated(self._links, begins, self._beacons, received))
+        after_s, before_s = parts.bounds(found_parts)
         described = [self._descriptors[known] for known in self._described if known in self._descriptors]
         instruments = described[-1].instruments if described else ()
         return Finding(
@@ -221,9 +211,10 @@ class _Examiner:
             readings=self._readings,
             first_seq=first.seq,
             last_seq=last.seq,
-            logs=tuple(self._logs()),
-            signed_after_s=min(after) if after else None,
-            signed_before_s=min(whole) if whole else None,
+            logs=tuple(parts.logs(self._links)),
+            parts=found_parts,
+            signed_after_s=after_s,
+            signed_before_s=before_s,
             receipted_seq=max((known.head_seq for _, known in covering if known.log == last.log), default=0),
             instruments=instruments,
             former=tuple(_former(described, instruments)),
@@ -241,40 +232,10 @@ class _Examiner:
             turns=tuple(
                 Turn(turn.log, turn.seq, turn.public_key, covered >= before) for before, turn in self._turns
             ),
-            elsewhere=elsewhere,
+            elsewhere=tuple(elsewhere),
             descriptors=tuple(self._descriptors.items()),
             proof_hashes=tuple(link.hash for link in self._links),
         )
-
-    def _require_chain(self) -> Iterator[Predecessor]:
-        """§4.7; gives the logs that are named and not here."""
-        before = self._links[0]
-        for link in self._links[1:]:
-            if (other := _named_elsewhere(before, link)) is not None:
-                yield other
-            else:
-                head = Head(before.log, before.seq, before.hash)
-                verdict = chain.place(
-                    link, link.hash, head, before.bootcount, None, self._gaps.get(before.log, ())
-                )
-                if verdict.reason is not Reason.ACCEPTED:
-                    raise Spoiled(link.place, Reason.BROKEN_CHAIN, str(verdict))
-            before = link
-
-    def _logs(self) -> Iterator[LogSpan]:
-        spans: dict[bytes, LogSpan] = {}
-        for link in self._links:
-            span = spans.get(link.log, LogSpan(link.log, link.seq, link.seq, 0))
-            spans[link.log] = replace(span, last_seq=link.seq, proofs=span.proofs + 1)
-        yield from spans.values()
-
-
-def _named_elsewhere(before: _Link, link: _Link) -> Predecessor | None:
-    """What `link` names, where it begins a log that does not follow the one before it here (§11.2)."""
-    prev = link.prev
-    if link.log == before.log or not isinstance(prev, Predecessor):
-        return None
-    return prev if prev.log != before.log or prev.reason == chain.SUPERSEDED else None
 
 
 def _former(

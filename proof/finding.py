@@ -41,6 +41,30 @@ class LogSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """Proof `seq` of `log` names a beacon that is here: it and what follows in its part were signed after."""
+
+    log: bytes
+    seq: int
+    issued_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Proofs that hang together, each by what it says of the one before it. `signed_after_s` is of the beacon
+    that the first one names, `signed_before_s` of the earliest receipt for the last one; None where it is not
+    here. `beacon` is the first that any of them names."""
+
+    first_log: bytes
+    first_seq: int
+    last_log: bytes
+    last_seq: int
+    signed_after_s: int | None
+    signed_before_s: int | None
+    beacon: Named | None
+
+
+@dataclass(frozen=True, slots=True)
 class Hole:
     """No reading from `from_ms` to `to_ms`, which are the readings on its two sides."""
 
@@ -68,13 +92,13 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a bundle shows. `signed_after_s` and `signed_before_s` are None where nothing bounds the time,
-    `simulated` where no descriptor is known. `certificates` are (instrument, certificate) for those that the
-    last descriptor names; `former` are instruments that earlier descriptors name otherwise; `undescribed`
-    counts proofs whose descriptor is not here. `turns` lead from the device's first key to that of the last
-    proof. `elsewhere` are logs that a later one names as the one before it and that are not in the bundle
-    there: another board's, or another card's. `descriptors` are all by their hash, `proof_hashes` those of
-    the proofs in their order."""
+    """What a bundle shows. `signed_after_s` and `signed_before_s` bound all of it, and are None where
+    nothing bounds one of its `parts`; `simulated` is None where no descriptor is known. `certificates`
+    are (instrument, certificate) for those that the last descriptor names; `former` are instruments that
+    earlier descriptors name otherwise; `undescribed` counts proofs whose descriptor is not here. `turns`
+    lead from the device's first key to that of the last proof. `elsewhere` are logs that a later one
+    names as the one before it and that are not in the bundle there: another board's, or another card's.
+    `descriptors` are all by their hash, `proof_hashes` those of the proofs in their order."""
 
     device: str
     network: str
@@ -87,6 +111,7 @@ class Finding:
     first_seq: int
     last_seq: int
     logs: tuple[LogSpan, ...]
+    parts: tuple[Part, ...]
     signed_after_s: int | None
     signed_before_s: int | None
     receipted_seq: int

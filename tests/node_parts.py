@@ -21,12 +21,12 @@ INSTALLED = ROOT / ".verify-elsewhere"
 MANY = """
 import { readFileSync } from 'node:fs'
 import { verify } from './bundle.js'
+import { json } from './signed.js'
 const [key, ...names] = readFileSync(0, 'utf8').trim().split('\\n')
-const plain = (_, value) => (typeof value === 'bigint' ? Number(value) : value)
 for (const name of names) {
   const said = await verify(readFileSync(name), [Buffer.from(key, 'hex')])
     .catch((error) => ({ valid: false, code: error.code, number: error.number }))
-  console.log(JSON.stringify(said, plain))
+  console.log(json(said))
 }
 """
 UNREACHABLE = "ENOTFOUND EAI_AGAIN ECONNREFUSED ECONNRESET ETIMEDOUT ENETUNREACH ERR_SOCKET_TIMEOUT".split()

@@ -10,7 +10,7 @@ from typing import Any
 from proof.calibration import SignedCertificate
 from proof.claims import Gap, Lost, Predecessor
 from proof.descriptor import InstrumentDescriptor
-from proof.finding import Coverage, Finding
+from proof.finding import Coverage, Finding, Part
 from proof.keys import key_id
 from proof.sequence import Spoiled
 from verifier import standing
@@ -36,6 +36,7 @@ def of(finding: Finding) -> dict[str, Any]:
             {"log": s.log.hex(), "first_seq": s.first_seq, "last_seq": s.last_seq, "proofs": s.proofs}
             for s in finding.logs
         ],
+        "parts": [_part(part) for part in finding.parts],
         "signed_after_s": finding.signed_after_s,
         "signed_before_s": finding.signed_before_s,
         "receipted_seq": finding.receipted_seq,
@@ -125,6 +126,19 @@ def _coverage(one: Coverage) -> dict[str, Any]:
             for hole in one.holes
         ],
         "flags": dict(one.flags),
+    }
+
+
+def _part(part: Part) -> dict[str, Any]:
+    named = part.beacon
+    return {
+        "first_log": part.first_log.hex(),
+        "first_seq": part.first_seq,
+        "last_log": part.last_log.hex(),
+        "last_seq": part.last_seq,
+        "signed_after_s": part.signed_after_s,
+        "signed_before_s": part.signed_before_s,
+        "beacon": {"log": named.log.hex(), "seq": named.seq, "issued_s": named.issued_s} if named else None,
     }
 
 

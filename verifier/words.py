@@ -79,8 +79,18 @@ def _who(finding: Finding) -> Iterator[str]:
 
 
 def _when(finding: Finding) -> Iterator[str]:
-    yield f"Signed after:  {_time(finding.signed_after_s, 'nothing shows it, there is no beacon in it')}"
+    yield f"Signed after:  {_time(finding.signed_after_s, 'nothing shows it for all of it')}"
     yield f"Signed before: {_time(finding.signed_before_s, 'nothing shows it, no receipt covers all')}"
+    if len(finding.parts) > 1:
+        yield f"It has {len(finding.parts)} parts; nothing links them, or shows which was first:"
+    for part in finding.parts:
+        if len(finding.parts) > 1:
+            begin = f" of log {part.first_log.hex()}" if part.first_log != part.last_log else ""
+            yield f"  seq {part.first_seq}{begin} to {part.last_seq} of log {part.last_log.hex()}:"
+            yield f"    after{_bound(part.signed_after_s)}"
+            yield f"    before{_bound(part.signed_before_s)}"
+        if part.signed_after_s is None and (named := part.beacon):
+            yield f"    from seq {named.seq} of log {named.log.hex()} on: after {utc(named.issued_s)}"
     yield f"A gateway confirmed proofs up to seq {finding.receipted_seq}."
 
 
@@ -152,3 +162,7 @@ def _count(number: int, what: str) -> str:
 
 def _time(seconds: int | None, otherwise: str) -> str:
     return utc(seconds) if seconds is not None else otherwise
+
+
+def _bound(seconds: int | None) -> str:
+    return f" {utc(seconds)}" if seconds is not None else ": nothing shows it"

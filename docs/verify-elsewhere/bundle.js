@@ -92,24 +92,27 @@ export async function verify (file, gatewayKeys) {
       const described = claims.get(-70005), carried = described instanceof Map
       const descriptor = carried ? hash(getEncoded(described)) : hex(described)
       if (carried) descriptors.set(descriptor, described)
-      const declared = (claims.get(-70006) ?? []).map(([first, last, , end, reason]) => ({ log: hex(claims.get(-70001)), first, last, end: hex(end), reason }))
+      const declared = (claims.get(-70006) ?? []).map(([first, last, , end, reason]) => ({ log: hex(claims.get(-70001)), first: BigInt(first), last: BigInt(last), end: hex(end), reason }))
       gaps.push(...declared)
       for (const loss of claims.get(-70007) ?? []) lost += Number(loss[3])
       const named = claims.has(10) && [claims.get(10)].flat()[0]
-      proofs.push({ n, log: hex(claims.get(-70001)), seq: claims.get(-70002), prev: claims.get(-70003), hash: object.hash, boots: claims.get(267), descriptor, beacon: named && hex(named) })
+      proofs.push({ n, log: hex(claims.get(-70001)), seq: BigInt(claims.get(-70002)), prev: claims.get(-70003), hash: object.hash, boots: claims.get(267), descriptor, beacon: named && hex(named) })
     } else throw new Wrong('wrong_typ', `a ${typ} does not belong in a bundle`)
   }
-  const elsewhere = []
-  function follows (before, proof) { // §4.7
+  const elsewhere = [], begins = [0], left = new Set()
+  function follows (before, proof, i) { // §4.7, §11.2
     const named = Array.isArray(proof.prev) ? { log: hex(proof.prev[0]), head: proof.prev[1] && hex(proof.prev[1]), reason: proof.prev[2] } : undefined
+    if (left.has(proof.log)) return false
     if (proof.log !== before.log) {
+      left.add(before.log)
       if (named && (named.log !== before.log || named.reason === 'superseded')) elsewhere.push(named)
-      return named && proof.seq === 1
+      if (named?.head !== before.hash) begins.push(i)
+      return named && proof.seq === 1n
     }
     const reached = gaps.filter((gap) => gap.log === proof.log).sort((a, b) => Number(a.first - b.first))
-      .reduce((at, gap) => (gap.first <= at.seq + 1 && at.seq + 1 <= gap.last ? { seq: gap.last, hash: gap.end } : at), before)
+      .reduce((at, gap) => (gap.first <= at.seq + 1n && at.seq + 1n <= gap.last ? { seq: gap.last, hash: gap.end } : at), before)
     const at = proof.seq <= reached.seq ? before : reached
-    return proof.boots >= before.boots && proof.seq === at.seq + 1 && hex(proof.prev ?? []) === at.hash
+    return proof.boots >= before.boots && proof.seq === at.seq + 1n && hex(proof.prev ?? []) === at.hash
   }
   for (const [n, bytes] of items(file)) {
     try { await take(n, bytes) } catch (error) {
@@ -117,13 +120,27 @@ export async function verify (file, gatewayKeys) {
     }
   }
   require_(joined && proofs.length, 'malformed', 'the bundle holds no proof', 0)
-  for (let i = 1; i < proofs.length; i++) require_(follows(proofs[i - 1], proofs[i]), 'broken_chain', `seq ${proofs[i].seq}`, proofs[i].n)
+  for (let i = 1; i < proofs.length; i++) require_(follows(proofs[i - 1], proofs[i], i), 'broken_chain', `seq ${proofs[i].seq}`, proofs[i].n)
   for (const [named, n] of apart) require_(proofs.some((proof) => proof.descriptor === named), 'malformed', 'a descriptor that no proof names', n)
 
   const first = proofs[0], last = proofs.at(-1), places = new Map(proofs.map((p, i) => [`${p.log} ${p.seq} ${p.hash}`, i]))
   const covering = receipts.filter((receipt) => places.has(receipt.place))
   const covered = Math.max(-1, ...covering.map((receipt) => places.get(receipt.place)))
   const least = (times) => (times.length ? times.reduce((a, b) => (a < b ? a : b)) : null)
+  const most = (times) => (times.length ? times.reduce((a, b) => (a > b ? a : b)) : null)
+  const parts = begins.map((begin, i) => { // each dated by its first proof's beacon and its last one's receipts (§11.3)
+    const mine = proofs.slice(begin, begins[i + 1]), end = begin + mine.length - 1, named = mine.find((p) => beacons.has(p.beacon))
+    return {
+      first_log: mine[0].log, first_seq: mine[0].seq, last_log: mine.at(-1).log, last_seq: mine.at(-1).seq,
+      signed_after_s: beacons.get(mine[0].beacon) ?? null,
+      signed_before_s: least(covering.filter((r) => places.get(r.place) === end).map((r) => r.at)),
+      beacon: named ? { log: named.log, seq: named.seq, issued_s: beacons.get(named.beacon) } : null
+    }
+  })
+  const all = (of, field) => { // what holds for every part
+    const times = parts.map((part) => part[field])
+    return times.includes(null) ? null : of(times)
+  }
   const described = proofs.map((proof) => descriptors.get(proof.descriptor)).filter(Boolean)
   const instruments = (described.at(-1)?.get(6) ?? []).map((i) => {
     const mine = i.get(8).flatMap(([quantity]) => certificates.filter((c) => c.said.get(2) === quantity && c.said.get(1).join() === [i.get(5), i.get(6), i.get(7)].join()).slice(-1))
@@ -136,9 +153,8 @@ export async function verify (file, gatewayKeys) {
     valid: true, device, network, network_kind: joined.kind, gateway: joined.gateway,
     key_class: described.at(-1)?.get(3) ?? 'not stated', simulated: described.length ? described.some((d) => d.get(4)) : null,
     proofs: proofs.length, readings: count, first_seq: first.seq, last_seq: last.seq,
-    signed_after_s: least(proofs.map((p) => beacons.get(p.beacon)).filter((at) => at !== undefined)),
-    signed_before_s: least(covering.filter((r) => places.get(r.place) === proofs.length - 1).map((r) => r.at)),
-    receipted_seq: Math.max(0, ...covering.filter((r) => r.log === last.log).map((r) => Number(r.seq))),
+    parts, signed_after_s: all(least, 'signed_after_s'), signed_before_s: all(most, 'signed_before_s'),
+    receipted_seq: most(covering.filter((r) => r.log === last.log).map((r) => r.seq)) ?? 0,
     turns: turns.map((t) => ({ ...t, confirmed: covered >= t.confirmed })), elsewhere,
     gaps: gaps.map(({ first, last, reason }) => ({ first_seq: first, last_seq: last, reason })), lost, flags, instruments
   }

@@ -13,6 +13,8 @@ export const same = (a, b) => a instanceof Uint8Array && b instanceof Uint8Array
 const STRICT = { cde: true, rejectDuplicateKeys: true, rejectUndefined: true, preferMap: true, saveOriginal: true, maxDepth: 16 }
 export const cbor = (bytes) => { try { return decode(bytes, STRICT) } catch (error) { throw new Wrong('malformed', error.message) } }
 export const number = (x) => (x instanceof Tag && x.tag === 4 ? Number(`${x.contents[1]}e${x.contents[0]}`) : Number(x))
+// integers of any size as they are
+export const json = (said, indent) => JSON.stringify(said, (_, x) => (typeof x === 'bigint' ? `\0${x}` : x), indent).replace(/"\\u0000(\d+)"/g, '$1')
 
 const ALPHABET = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz'
 export function keyOf (did) { // did:key of an Ed25519 key -> 32 bytes (§1.1)
@@ -33,12 +35,13 @@ export function open (bytes) { // shape of a signed object (§2.1-2.5)
     payload instanceof Uint8Array && signature?.length === 64, 'malformed', 'not a tagged COSE_Sign1')
   const header = cbor(protectedHeader)
   require_(header instanceof Map && [...header.keys()].join() === '1,3,4,15,16' && [-8, -19].includes(header.get(1)) &&
+    header.get(4) instanceof Uint8Array && header.get(4).length === 8 &&
     header.get(15) instanceof Map, 'malformed', 'the protected header')
   const typ = /^application\/fieldproof-([a-z-]+)\+cose$/.exec(header.get(16))?.[1]
   return { bytes, typ, kid: header.get(4), claims: header.get(15), payload, hash: hash(bytes), content: header.get(3) }
 }
 export async function signedBy (object, keys) { // the one of `keys` that signed it (§4.3, §4.4)
-  const key = keys.find((key) => key && hash(key).startsWith(hex(object.kid)))
+  const key = keys.find((key) => key && hash(key).slice(0, 16) === hex(object.kid))
   require_(key, 'bad_key', `kid ${hex(object.kid)}`)
   const jwk = { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(key).toString('base64url') }
   try {

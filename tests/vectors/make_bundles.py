@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from proof import beacon, bundle, calibration, cbor, cose, joining, receipt, rotation
+from proof import beacon, bundle, calibration, cbor, cose, joining, receipt, rotation, sealing
 from proof.calibration import Certificate
 from proof.claims import Gap, Lost, Predecessor
 from proof.cose import Typ
@@ -107,6 +107,22 @@ REPEATS_THE_TURN = proof(
     signer=NEXT_KEY,
 )
 FOLLOWS_THE_REPEATED = following(REPEATS_THE_TURN, signer=NEXT_KEY)
+BEFORE_ANY_BEACON = proof(freshness=())
+HEARD_LATER = following(BEFORE_ANY_BEACON, reading(1))
+EARLIER_BYTES = beacon.sign_beacon(NETWORK, 6, bytes(range(32, 48)), GATEWAY, NOW_S - 7200)
+NAMES_THE_EARLIER = proof(freshness=(cose.object_hash(EARLIER_BYTES),))
+NAMES_THE_LATER = following(NAMES_THE_EARLIER, reading(1))
+# A board's log, and the one that it began behind it.
+BOARD = AFTER_ANOTHER, following(AFTER_ANOTHER, reading(1), bootcount=4)
+NEXT_NAME = bytes.fromhex("1112131415161718")
+BEHIND_IT = proof(log=NEXT_NAME, prev=Predecessor(NEW_LOG_NAME, cose.object_hash(BOARD[1]), "store lost"))
+BEHIND_AN_OLDER_HEAD = proof(
+    log=NEXT_NAME, prev=Predecessor(NEW_LOG_NAME, cose.object_hash(BOARD[0]), "rolled back")
+)
+BEHIND_WHAT_IS_NOT_HERE = proof(log=NEXT_NAME, prev=NAMES_ANOTHER)
+FAR = proof(seq=2**53 + 1, prev=bytes(32))
+FAR_GAP = Gap(2**53 + 3, 2**62, bytes(32), bytes(range(32)), "store full")
+FAR_AHEAD = proof(seq=2**62, prev=bytes(32))
 FLAGGED = proof(
     reading(0, flags=1 | 256),
     Reading("sds011-0", reading(1).time_ms, (), 16),
@@ -126,6 +142,14 @@ EVERY_KIND = (
 
 def of(*objects: bytes, device: str = DEVICE_ID, network: str = NETWORK) -> bytes:
     return b"".join(bundle.write(device, network, objects))
+
+
+def received(data: bytes, at_s: int) -> bytes:
+    """The receipt for this proof."""
+    claims = sealing.parse(data).claims
+    return receipt.sign(
+        Receipt(DEVICE_ID, claims.log, claims.seq, cose.object_hash(data), at_s), GATEWAY, at_s
+    )
 
 
 def essential(data: bytes) -> dict[str, Any]:
@@ -208,6 +232,59 @@ def good_bundles() -> Iterator[Vector]:
         "a log that follows one which is not here is told",
         of(JOINED, WITH_DESCRIPTOR, AFTER_ANOTHER, following(AFTER_ANOTHER, bootcount=4)),
     )
+    yield good(
+        "_first_proof_without_beacon",
+        "sealed before the device heard one: the later beacon does not bound it",
+        of(JOINED, BEACON_BYTES, BEFORE_ANY_BEACON, HEARD_LATER),
+    )
+    yield good(
+        "_two_beacons",
+        "that of the first proof bounds all",
+        of(JOINED, EARLIER_BYTES, BEACON_BYTES, NAMES_THE_EARLIER, NAMES_THE_LATER),
+    )
+    yield good(
+        "_first_beacon_left_out",
+        "a later one does not take its place",
+        of(JOINED, BEACON_BYTES, NAMES_THE_EARLIER, NAMES_THE_LATER),
+    )
+    yield good(
+        "_logs_linked",
+        "the later log names the hash of the proof before it: a receipt for its head covers both",
+        of(JOINED, BEACON_BYTES, *BOARD, BEHIND_IT, received(BEHIND_IT, NOW_S + 20)),
+    )
+    yield good(
+        "_logs_swapped",
+        "a receipt for the older log does not cover the younger one that stands before it",
+        of(JOINED, BEACON_BYTES, BEHIND_IT, *BOARD, received(BOARD[1], NOW_S + 20)),
+    )
+    yield good(
+        "_log_behind_an_older_head",
+        "nothing shows that the end of the log before was there when the next one began",
+        of(JOINED, BEACON_BYTES, *BOARD, BEHIND_AN_OLDER_HEAD, received(BEHIND_AN_OLDER_HEAD, NOW_S + 20)),
+    )
+    yield good(
+        "_two_parts_with_receipts",
+        "each part has one: the later of them is the bound",
+        of(
+            JOINED,
+            BEACON_BYTES,
+            *BOARD,
+            BEHIND_AN_OLDER_HEAD,
+            received(BEHIND_AN_OLDER_HEAD, NOW_S + 20),
+            received(BOARD[1], NOW_S + 40),
+            received(BOARD[1], NOW_S + 30),
+        ),
+    )
+    yield good(
+        "_large_numbers",
+        "a seq above 2^53 is one, too",
+        of(
+            JOINED,
+            FAR,
+            following(FAR, reading(1)),
+            following(FAR_AHEAD, prev=FAR_GAP.last_hash, gaps=(FAR_GAP,)),
+        ),
+    )
     yield good("_flags_and_losses", "counted by kind; some bits mean nothing yet", of(JOINED, FLAGGED))
     yield good("_with_challenge", "a proof that answers a challenge", of(JOINED, BEACON_BYTES, EVERYTHING))
     yield good(
@@ -276,6 +353,13 @@ def bad_bundles() -> Iterator[Vector]:
     fell = following(second, bootcount=2)
     yield bad("bootcount_fell", "within one log", of(JOINED, first, second, fell), 4, "broken_chain")
     nowhere = proof(log=NEW_LOG_NAME)
+    yield bad(
+        "log_twice",
+        "one that was left, again",
+        of(JOINED, *BOARD, BEHIND_WHAT_IS_NOT_HERE, *BOARD, BEHIND_WHAT_IS_NOT_HERE),
+        5,
+        "broken_chain",
+    )
     yield bad("log_out_of_nowhere", "it names none", of(JOINED, first, nowhere), 3, "broken_chain")
     yield bad(
         "proof_of_another_device",

@@ -8,6 +8,8 @@ import pytest
 
 from gateway import evidence
 from proof import bundle, sealing
+from proof.claims import Predecessor
+from proof.cose import object_hash
 from proof.senml import Measured, Reading
 from proof.sequence import items, reader
 from tests.gateway_parts import GATEWAY, NOW_S, Device, Gateway
@@ -105,3 +107,23 @@ def test_a_span_with_many_gaps_opens_each_proof_a_few_times_only(gateway, device
     assert evidence.span(device.id, gateway.register, NOW_S, NOW_S + 86_400) == (1, 35)
     assert opened.call_count <= 35 + 30
     assert asked.call_count == 1
+
+
+def test_a_log_that_does_not_name_the_end_of_the_one_before_it_has_a_receipt_for_each(gateway, device):
+    came_s = int(gateway.now_s)
+    gateway.now_s += 600
+    device.start_log(b"log-0002", device.log)
+    gateway.send(device, device.seal(row(20)), device.seal(row(21)))
+    gateway.now_s += 600
+    finding = bundle.examine(bundled(gateway, device, 1, 30), [GATEWAY.public_key])
+    assert [part.signed_before_s for part in finding.parts] == [came_s, came_s + 600]
+    assert finding.signed_before_s == came_s + 600
+
+
+def test_a_log_that_names_the_end_of_the_one_before_it_is_one_part_with_it(gateway, device):
+    prev = Predecessor(device.log, object_hash(device.proofs[device.log, 5]), "store lost")
+    device.start_log(b"log-0002", device.log)
+    gateway.send(device, device.seal(row(20), prev=prev))
+    finding = bundle.examine(bundled(gateway, device, 1, 30), [GATEWAY.public_key])
+    assert (finding.proofs, len(finding.logs), len(finding.parts)) == (6, 2, 1)
+    assert finding.signed_before_s is not None

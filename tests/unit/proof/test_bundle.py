@@ -86,6 +86,64 @@ def test_of_many_receipts_the_earliest_that_covers_all_dates_the_bundle():
     assert examine(JOINED, FIRST, *receipts).signed_before_s == NOW_S + 20
 
 
+EARLY_BYTES = beacon.sign_beacon(NETWORK, 6, bytes(16), GATEWAY, NOW_S - 7200)
+NAMES_THE_EARLY = proof(freshness=(cose.object_hash(EARLY_BYTES),))
+NAMES_THE_LATE = following(NAMES_THE_EARLY, reading(1))
+
+
+def test_only_the_beacon_that_the_first_proof_names_says_after_when_all_was_signed():
+    assert examine(JOINED, EARLY_BYTES, BEACON_BYTES, NAMES_THE_EARLY, NAMES_THE_LATE).signed_after_s == (
+        NOW_S - 7200
+    )
+
+
+def test_a_beacon_that_is_left_out_does_not_make_the_first_proof_younger():
+    finding = examine(JOINED, BEACON_BYTES, NAMES_THE_EARLY, NAMES_THE_LATE)
+    (part,) = finding.parts
+    assert finding.signed_after_s is None
+    assert part.beacon is not None
+    assert (part.beacon.seq, part.beacon.issued_s) == (2, BEACON.issued_at_s)
+
+
+def test_before_a_device_heard_a_beacon_nothing_says_after_when():
+    first = proof(freshness=())
+    assert examine(JOINED, BEACON_BYTES, first, following(first)).signed_after_s is None
+
+
+NAMED = Predecessor(b"\7" * 8, bytes(32), "resumed")
+OLD = proof(log=b"\1" * 8, prev=NAMED)
+OLD_END = following(OLD)
+YOUNG = proof(log=b"\2" * 8, prev=Predecessor(b"\1" * 8, cose.object_hash(OLD_END), "store lost"))
+OLD_RECEIPT = receipt_for(OLD_END, 2, NOW_S + 9, b"\1" * 8)
+YOUNG_RECEIPT = receipt_for(YOUNG, 1, NOW_S + 99, b"\2" * 8)
+
+
+def test_a_receipt_covers_the_logs_before_whose_hash_the_later_one_names():
+    assert examine(JOINED, OLD, OLD_END, YOUNG, YOUNG_RECEIPT).signed_before_s == NOW_S + 99
+    assert examine(JOINED, OLD, OLD_END, YOUNG, OLD_RECEIPT).signed_before_s is None
+
+
+def test_a_receipt_of_an_older_log_says_nothing_of_a_younger_one_that_was_put_before_it():
+    finding = examine(JOINED, YOUNG, OLD, OLD_END, OLD_RECEIPT)
+    assert (finding.signed_before_s, finding.receipted_seq) == (None, 2)
+    assert [part.signed_before_s for part in finding.parts] == [None, NOW_S + 9]
+    both = examine(JOINED, YOUNG, OLD, OLD_END, OLD_RECEIPT, YOUNG_RECEIPT)
+    assert both.signed_before_s == NOW_S + 99
+
+
+def test_a_log_that_names_an_older_head_than_that_here_is_a_part_of_its_own():
+    fork = proof(log=b"\2" * 8, prev=Predecessor(b"\1" * 8, cose.object_hash(OLD), "rolled back"))
+    finding = examine(JOINED, OLD, OLD_END, fork, receipt_for(fork, 1, NOW_S + 99, b"\2" * 8))
+    assert (len(finding.parts), finding.signed_before_s, finding.elsewhere) == (2, None, ())
+
+
+def test_every_part_needs_a_beacon_of_its_own():
+    unheard = proof(log=b"\2" * 8, prev=NAMED, freshness=())
+    assert examine(JOINED, BEACON_BYTES, OLD, unheard, following(unheard)).signed_after_s is None
+    early = proof(log=b"\2" * 8, prev=NAMED, freshness=(cose.object_hash(EARLY_BYTES),))
+    assert examine(JOINED, BEACON_BYTES, EARLY_BYTES, OLD, early).signed_after_s == NOW_S - 7200
+
+
 def test_gaps_and_losses_are_told():
     gap = Gap(2, 5, b"\x02" * 32, b"\x05" * 32, "disk full")
     lost = (Lost("bme280-76", 0, 1, 3, "bus stuck"), Lost("bme280-76", 2, 3, 4, "bus stuck"))
@@ -132,6 +190,11 @@ WRONG = {
     "proofs in the wrong order": ((JOINED, SECOND, FIRST), 3, Reason.BROKEN_CHAIN),
     "a forked proof": ((JOINED, FIRST, following(proof(reading(9)))), 3, Reason.BROKEN_CHAIN),
     "a new log out of nowhere": ((JOINED, FIRST, proof(log=bytes(8))), 3, Reason.BROKEN_CHAIN),
+    "a log that was left, again": (
+        (JOINED, OLD, OLD_END, proof(log=b"\2" * 8, prev=NAMED), OLD, OLD_END),
+        5,
+        Reason.BROKEN_CHAIN,
+    ),
     "a proof of another device": ((JOINED, proof(device=STRANGER_ID)), 2, Reason.UNKNOWN_DEVICE),
     "a proof by another key": ((JOINED, proof(signer=STRANGER)), 2, Reason.BAD_KEY),
     "a proof of another network": ((JOINED, proof(network="heath")), 2, Reason.WRONG_NETWORK),

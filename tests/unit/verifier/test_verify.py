@@ -13,6 +13,7 @@ import pytest
 
 from proof import bundle, sealing
 from tests.proof_samples import (
+    BEACON_BYTES,
     BURST,
     DEVICE_ID,
     GATEWAY,
@@ -63,9 +64,33 @@ def test_what_is_absent_is_said(run, tmp_path):
     _code, out, _err = run(written(tmp_path, make_good.JOINED, make_bundles.THIRD))
     for sentence in (
         "a device, simulated or not, of test network 'moor', key kept in: not stated",
-        "Signed after:  nothing shows it, there is no beacon in it",
+        "Signed after:  nothing shows it for all of it",
         "Signed before: nothing shows it, no receipt covers all",
         "The instruments of 1 proof are not described in this bundle.",
+    ):
+        assert sentence in out
+
+
+def test_from_where_on_a_beacon_bounds_the_time_is_told(run, tmp_path):
+    objects = (make_good.JOINED, BEACON_BYTES, make_bundles.BEFORE_ANY_BEACON, make_bundles.HEARD_LATER)
+    _code, out, _err = run(written(tmp_path, *objects))
+    assert "Signed after:  nothing shows it for all of it\n" in out
+    assert "    from seq 2 of log a1b2c3d4e5f60718 on: after 2027-01-15 07:59:30 UTC\n" in out
+
+
+def test_parts_that_nothing_links_are_dated_one_by_one(run, tmp_path):
+    vectors = {vector.name: vector.data for vector in make_bundles.good_bundles()}
+    file = tmp_path / "bundle"
+    file.write_bytes(vectors["bundle_logs_swapped"])
+    _code, out, _err = run(file)
+    for sentence in (
+        "Signed after:  2027-01-15 07:59:30 UTC",
+        "Signed before: nothing shows it, no receipt covers all",
+        "It has 2 parts; nothing links them, or shows which was first:",
+        "  seq 1 to 1 of log 1112131415161718:\n    after 2027-01-15 07:59:30 UTC\n"
+        "    before: nothing shows it\n",
+        "  seq 1 to 2 of log 0102030405060708:\n    after 2027-01-15 07:59:30 UTC\n"
+        "    before 2027-01-15 08:00:20 UTC\n",
     ):
         assert sentence in out
 
