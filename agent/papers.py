@@ -16,7 +16,12 @@ from proof.receipt import ProofVerdict, refused_hash
 
 MAX_BEACONS = MAX_VERDICTS = 10_000
 _NEWEST = 64
+MOST_AT_ONCE = 256  # rows: so long a sampler may wait for one who reads
 _NEXT = 256  # more than are on their way at once
+Place = tuple[int, int]
+"""(log id, seq) in the journal."""
+Row = tuple[int, int, bytes, bytes]
+"""A kept proof: its place, its bytes as stored, and its hash."""
 _COUNT = "SELECT count(*), coalesce(sum(readings), 0) FROM proofs INDEXED BY unreceipted "
 
 
@@ -108,61 +113,62 @@ def keep_beacon(journal: Journal, beacon_hash: bytes, data: bytes) -> None:
     journal.execute("DELETE FROM beacons WHERE id <= (SELECT max(id) FROM beacons) - ?", (MAX_BEACONS,))
 
 
-def evidence(journal: Journal) -> tuple[list[bytes], list[bytes]]:
-    """(signed beacons, signed receipts) kept for a bundle (§11)."""
-    beacons = journal.execute("SELECT data FROM beacons ORDER BY id").fetchall()
-    receipts = journal.execute("SELECT data FROM receipts ORDER BY log_id").fetchall()
-    return [row[0] for row in beacons], [row[0] for row in receipts]
+def beacons(journal: Journal, after_id: int) -> list[tuple[int, bytes]]:
+    """The next of the signed beacons kept for a bundle (§11), each with what to go on after; oldest first."""
+    return journal.execute(
+        "SELECT id, data FROM beacons WHERE id > ? ORDER BY id LIMIT ?", (after_id, MOST_AT_ONCE)
+    ).fetchall()
 
 
-def kept_proofs(
-    journal: Journal, after: tuple[int, int], last: tuple[int, int], limit: int
-) -> list[tuple[tuple[int, int], bytes]]:
-    """(place, bytes) of kept proofs after place `after` up to `last`, in chain order."""
-    rows = journal.execute(
+def receipts(journal: Journal) -> list[bytes]:
+    """The newest signed one of each log."""
+    return [row[0] for row in journal.execute("SELECT data FROM receipts ORDER BY log_id").fetchall()]
+
+
+def kept_proofs(journal: Journal, after: Place, last: Place, limit: int) -> list[Row]:
+    """The next kept proofs after place `after` up to `last`, in chain order."""
+    return journal.execute(
         "SELECT log_id, seq, data, hash FROM proofs WHERE (log_id, seq) > (?, ?) AND (log_id, seq) <= (?, ?) "
         "AND data IS NOT NULL ORDER BY log_id, seq LIMIT ?",
-        (*after, *last, limit),
+        (*after, *last, min(limit, MOST_AT_ONCE)),
     ).fetchall()
-    return [((log_id, seq), unpacked(data, proof_hash, seq)) for log_id, seq, data, proof_hash in rows]
 
 
-def kept_span(journal: Journal, since_s: int, until_s: int) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """The places of the first and the last proof of a bundle of that time (§11.1): it goes on until every gap
-    in it is declared, and begins behind one that no kept proof declares. None where nothing is kept of it."""
-    kept = "FROM proofs WHERE data IS NOT NULL AND last_s >= ? AND first_s <= ? ORDER BY log_id"
-    ends = [
-        journal.execute(
-            f"SELECT log_id, seq {kept} {order}, seq {order} LIMIT 1", (since_s, until_s)
-        ).fetchone()
-        for order in ("ASC", "DESC")
-    ]
-    if ends[0] is None:
-        return None
-    first, last = tuple(ends[0]), tuple(ends[1])
-    gaps = journal.execute(
-        "SELECT log_id, first_seq, last_seq, carrier_seq FROM gaps ORDER BY log_id, first_seq"
-    )
-    for log_id, first_seq, last_seq, carrier_seq in gaps.fetchall():
-        if not first < (log_id, first_seq) or not (log_id, last_seq) < last:
-            continue
-        if carrier_seq:
-            last = max(last, (log_id, carrier_seq))
-        else:
-            first = (log_id, last_seq + 1)
-    return first, last
-
-
-def proofs_before(
-    journal: Journal, place: tuple[int, int], limit: int
-) -> list[tuple[tuple[int, int], bytes]]:
-    """(place, bytes) of kept proofs before `place`, newest first: one of them may carry its descriptor."""
-    rows = journal.execute(
+def proofs_before(journal: Journal, place: Place, limit: int) -> list[Row]:
+    """Kept proofs before `place`, newest first: one of them may carry its descriptor."""
+    return journal.execute(
         "SELECT log_id, seq, data, hash FROM proofs WHERE (log_id, seq) < (?, ?) AND data IS NOT NULL "
         "ORDER BY log_id DESC, seq DESC LIMIT ?",
-        (*place, limit),
+        (*place, min(limit, MOST_AT_ONCE)),
     ).fetchall()
-    return [((log_id, seq), unpacked(data, proof_hash, seq)) for log_id, seq, data, proof_hash in rows]
+
+
+def proof_of(row: Row) -> bytes:
+    """What was signed, inflated and compared with its hash; it takes a while: not in the journal's thread."""
+    _, seq, data, proof_hash = row
+    return unpacked(data, proof_hash, seq)
+
+
+def overlapping(
+    journal: Journal, place: Place, since_s: int, until_s: int, backwards: bool = False
+) -> list[tuple[int, int, bool]]:
+    """The next places from `place` on, and whether a proof of that time is kept there: every row is looked
+    at, and never more than a piece of them."""
+    beyond, way = ("<", "DESC") if backwards else (">", "ASC")
+    sql = (
+        "SELECT log_id, seq, data IS NOT NULL AND last_s >= ? AND first_s <= ? FROM proofs "  # noqa: S608 two words of ours
+        f"WHERE (log_id, seq) {beyond} (?, ?) ORDER BY log_id {way}, seq {way} LIMIT ?"
+    )
+    return journal.execute(sql, (since_s, until_s, *place, MOST_AT_ONCE)).fetchall()
+
+
+def gaps(journal: Journal, after: Place) -> list[tuple[int, int, int, int | None]]:
+    """The next gaps after `after`, (log id, first seq): with their last seq, and who declares them."""
+    return journal.execute(
+        "SELECT log_id, first_seq, last_seq, carrier_seq FROM gaps WHERE (log_id, first_seq) > (?, ?) "
+        "ORDER BY log_id, first_seq LIMIT ?",
+        (*after, MOST_AT_ONCE),
+    ).fetchall()
 
 
 def newest_descriptor(journal: Journal) -> Descriptor | None:

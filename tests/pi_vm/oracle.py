@@ -18,7 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent import membership, papers
+from agent import export, membership, papers
 from agent.errors import AgentError
 from agent.journal import Journal
 from agent.store import open_journal
@@ -134,7 +134,8 @@ class Oracle:
         with closing(opened.journal) as journal:
             if opened.quarantined:
                 yield "the journal was damaged"
-            stored = [data for _, data in papers.kept_proofs(journal, (0, 0), (_ALL, _ALL), _ALL)]
+            rows = export.kept(lambda job, journal=journal: job(journal), (0, 0), (_ALL, _ALL))
+            stored = [papers.proof_of(row) for row in rows]
             readings, proofs = Readings(), [sealing.parse(data) for data in stored]
             if proofs:
                 pieces = bundle.write(

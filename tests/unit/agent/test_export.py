@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from agent import export, papers, retention
 from agent.membership import Joined
 from proof import beacon, bundle, joining, receipt, sealing, sequence
 from proof.joining import Membership
+from proof.reasons import Refused
 from proof.receipt import Receipt
 from tests.agent_parts import (
     DEVICE_ID,
@@ -95,10 +97,10 @@ def test_an_export_from_the_middle_of_a_boot_has_the_descriptor_its_proofs_name(
 
 
 def test_a_descriptor_that_is_not_kept_any_more_is_the_one_in_force_or_said_to_be_missing(journal):
-    (place, first), *_ = papers.kept_proofs(journal, (0, 0), (1, 1), 1)
-    described = sealing.parse(first).claims.descriptor
+    (first,) = papers.kept_proofs(journal, (0, 0), (1, 1), 1)
+    described = sealing.parse(papers.proof_of(first)).claims.descriptor
     assert described is not None
-    assert place == (1, 1)
+    assert first[:2] == (1, 1)
     journal.execute("UPDATE proofs SET data = NULL WHERE seq < 20")
     assert exported(journal, START_S + 2400, START_S + 2460)[1].undescribed == 2
     assert exported(journal, START_S + 2400, START_S + 2460, descriptor=described)[1].undescribed == 0
@@ -123,3 +125,37 @@ def test_an_export_goes_on_until_a_gap_in_it_is_declared(journal, sealer, clock)
     sealer.seal(journal)
     shown = exported(journal, START_S + 60 * 45, START_S + 60 * 60)[1]
     assert (shown.first_seq < 50, shown.last_seq, shown.gaps) == (True, 71, (gap,))
+
+
+@pytest.mark.parametrize(
+    ("since_s", "until_s"), [(0, 2**40), (2**39, 2**40), (0, 1), (START_S, START_S + 60)]
+)
+def test_no_job_of_an_export_reads_more_than_a_piece_of_a_large_store(journal, since_s, until_s):
+    steps = []
+    journal.begin()
+    journal.executemany(
+        "INSERT INTO proofs VALUES (0, ?, ?, 1, 5, 6, 7, NULL)", [(n, bytes(32)) for n in range(1, 5001)]
+    )
+    journal.executemany(
+        "INSERT INTO beacons (hash, data) VALUES (?, ?)", [(n.to_bytes(4), b"b") for n in range(5000)]
+    )
+    journal.commit()
+
+    def call(job):
+        count = 0
+
+        def step():
+            nonlocal count
+            count += 1
+
+        journal._db.set_progress_handler(step, 100)
+        try:
+            return job(journal)
+        finally:
+            journal._db.set_progress_handler(None, 0)
+            steps.append(count * 100)
+
+    with suppress(Refused):
+        for _ in export.pieces(call, JOINED, since_s, until_s):
+            pass
+    assert max(steps) < 10_000, "steps of SQLite's machine; some 10 a row"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import papers
-from agent.papers import counts, evidence, keep_beacon, keep_receipt, kept_proofs, last_receipted_s
+from agent import export, papers
+from agent.papers import beacons, counts, keep_beacon, keep_receipt, kept_proofs, last_receipted_s, receipts
 from agent.retention import bytes_used, make_room
 from agent.settings import JournalSettings
 from proof.receipt import ProofVerdict, of_refused
@@ -62,30 +62,35 @@ def test_the_newest_receipt_of_each_log_and_all_beacons_are_evidence(journal):
     keep_receipt(journal, 1, b"old")
     keep_receipt(journal, 1, b"new")
     keep_receipt(journal, 2, b"other log")
-    assert evidence(journal) == ([b"beacon 1", b"beacon 2"], [b"new", b"other log"])
+    assert [data for _, data in beacons(journal, 0)] == [b"beacon 1", b"beacon 2"]
+    assert receipts(journal) == [b"new", b"other log"]
 
 
 def test_beacons_take_bounded_room(journal, monkeypatch):
     monkeypatch.setattr(papers, "MAX_BEACONS", 5)
     for number in range(20):
         keep_beacon(journal, bytes([number]), bytes([number]))
-    assert evidence(journal)[0] == [bytes([number]) for number in range(15, 20)]
+    assert [data for _, data in beacons(journal, 0)] == [bytes([number]) for number in range(15, 20)]
 
 
 EVERY = (2**40, 0)
+
+
+def kept_span(journal, since_s, until_s):
+    return export.kept_span(lambda job: job(journal), since_s, until_s)
 
 
 def test_kept_proofs_come_in_chain_order_by_pieces_and_by_time(journal, clock):
     for _ in range(5):
         seal(journal, clock, 2)
     first = kept_proofs(journal, (0, 0), EVERY, 2)
-    then = kept_proofs(journal, first[-1][0], EVERY, 9)
-    assert [place for place, _ in first + then] == [(1, seq) for seq in range(1, 6)]
-    assert [parse(data).claims.seq for _, data in then] == [3, 4, 5]
-    assert papers.kept_span(journal, START_S + 120, START_S + 180) == ((1, 2), (1, 2))
-    assert [place for place, _ in kept_proofs(journal, (1, 1), (1, 2), 9)] == [(1, 2)]
+    then = kept_proofs(journal, first[-1][:2], EVERY, 9)
+    assert [row[:2] for row in first + then] == [(1, seq) for seq in range(1, 6)]
+    assert [parse(papers.proof_of(row)).claims.seq for row in then] == [3, 4, 5]
+    assert kept_span(journal, START_S + 120, START_S + 180) == ((1, 2), (1, 2))
+    assert [row[:2] for row in kept_proofs(journal, (1, 1), (1, 2), 9)] == [(1, 2)]
     journal.execute("UPDATE proofs SET data = NULL WHERE seq = 2")
-    assert papers.kept_span(journal, START_S + 120, START_S + 180) is None
+    assert kept_span(journal, START_S + 120, START_S + 180) is None
     assert kept_proofs(journal, (1, 1), (1, 2), 9) == []
 
 

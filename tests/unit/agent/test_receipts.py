@@ -195,10 +195,10 @@ def test_a_replayed_receipt_takes_nothing_back(device):
     first, third = device.receipt(1), device.receipt(3)
     device.get(first)
     device.get(third)
-    before = papers.evidence(device.journal)
+    before = papers.receipts(device.journal)
     device.get(first)
     assert device.journal.receipted_seq(device.log.id) == 3
-    assert papers.evidence(device.journal) == before
+    assert papers.receipts(device.journal) == before
     assert device.kept() == []
 
 
