@@ -69,7 +69,7 @@ def machine() -> str:
     facts = {
         "Date": datetime.now(UTC).date().isoformat(),
         "Processor": f"{processor()}, {os.cpu_count()} cores",
-        "Kernel": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "Kernel": f"{platform.system()} {kernel(platform.release())}, {platform.machine()}",
         "Python": platform.python_version(),
         "SQLite": sqlite3.sqlite_version,
         "Broker": mosquitto(),
@@ -82,6 +82,11 @@ def processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
     return names[0] if names else platform.machine()
+
+
+def kernel(release: str) -> str:
+    """The series: what comes behind is the name that somebody gave a build."""
+    return ".".join(release.split("-")[0].split(".")[:2])
 
 
 def mosquitto() -> str:
