@@ -25,8 +25,8 @@ from proof.cose import object_hash
 from proof.joining import Membership
 from proof.keys import SeedSigner
 from proof.reasons import Reason
+from tests.integration.daemon_parts import node_of
 from tests.integration.network_parts import RunningBoard
-from tests.integration.test_daemon import node_of
 from tests.sim_parts import joined_config
 
 THIEF = SeedSigner(b"t" * 32, "file")

@@ -1,15 +1,74 @@
-"""A broker that speaks MQTT 3.1.1 only."""
+"""A running daemon on simulated buses, its gateway and its page; a broker that speaks MQTT 3.1.1 only."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from agent.settings import PageSettings, Settings
+from tests.integration.daemon_parts import Served, node_of, settings_of
+from tests.integration.page_parts import Site
+from tests.sim_parts import GATEWAY, NETWORK, NOWHERE, joined_config
+from tests.small_gateway import SmallGateway
+
+
+@pytest.fixture
+def member(tmp_path: Path) -> tuple[Path, str]:
+    """(configuration, device id) of a member whose chips are simulated."""
+    return joined_config(tmp_path)
+
+
+@pytest.fixture
+def gateway(member: tuple[Path, str]) -> Iterator[Callable[..., SmallGateway]]:
+    made: list[SmallGateway] = []
+
+    def make(port: int) -> SmallGateway:
+        made.append(SmallGateway(port, NETWORK, member[1], GATEWAY).connect())
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.disconnect()
+
+
+@pytest.fixture
+def run(monkeypatch) -> Iterator[Callable[..., Served]]:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # only the main thread may
+    made: list[Served] = []
+
+    def start(settings: Settings, world: Any = None) -> Served:
+        made.append(Served(node_of(settings, world), settings))
+        return made[-1]
+
+    yield start
+    for one in made:
+        if one.code is None:
+            one.stop()
+
+
+@pytest.fixture
+def site(member, run, free_port: int, until) -> Callable[..., Site]:
+    def start(url: str = NOWHERE) -> Site:
+        settings = settings_of(member[0], url)
+        settings = replace(
+            settings,
+            page=PageSettings(enabled=True, listen=f"127.0.0.1:{free_port}"),
+            proof=replace(settings.proof, readings=3),
+        )
+        made = Site(run(settings))
+        until(made.is_up, 20, "the page")
+        return made
+
+    return start
 
 
 @pytest.fixture

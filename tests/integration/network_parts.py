@@ -15,8 +15,8 @@ from agent import control, daemon
 from agent.settings import Settings, load
 from gateway.register import DeviceLine
 from proof import sealing
+from tests.integration.daemon_parts import node_of
 from tests.integration.gateway_process import GatewayProcess
-from tests.integration.test_daemon import node_of
 
 ROOT = Path(__file__).parents[2]
 _CONFIG = """\

@@ -19,96 +19,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from agent import control, daemon, membership
+from agent import control, daemon
 from agent.cli import app
 from agent.clock import SystemClock
 from agent.errors import FixConfig, HardStop, TryAgain
 from agent.keystore import open_key
-from agent.node import Node
-from agent.rotation import KeptKeys
-from agent.settings import Settings, load
+from agent.settings import Settings
 from drivers.errors import NeedsHuman
-from hardware_sim.buses import SimulatedBuses
 from hardware_sim.worlds import ClimateWorld
 from proof import beacon, sealing, wire
-from tests.sim_parts import GATEWAY, NETWORK, joined_config
-from tests.small_gateway import SmallGateway
-
-ROOT = Path(__file__).parents[2]
-
-
-def node_of(settings: Settings, world: Any = None) -> Node:
-    """A node in real time whose chips are simulated."""
-    clock = SystemClock()
-    keys = KeptKeys(settings.key, clock)
-    joined = membership.load(settings.membership_path, keys.current().device, int(time.time()))
-    buses = SimulatedBuses(settings.instrument, world or ClimateWorld(seed=1), clock)
-    return Node(settings, keys, joined, clock, buses)
-
-
-def serve(folder: str, url: str) -> int:
-    """What a child process does: `agent.daemon.main` with simulated buses."""
-    settings = settings_of(Path(folder) / "agent.toml", url)
-    with daemon.alone(settings.state_dir):
-        return daemon.serve(node_of(settings), settings)
-
-
-def settings_of(config: Path, url: str, interval_s: float = 0.2) -> Settings:
-    settings = load(config)
-    instruments = tuple(replace(i, interval_s=interval_s, deadline_s=0.2) for i in settings.instrument)
-    return replace(settings, instrument=instruments, mqtt=replace(settings.mqtt, broker_url=url))
-
-
-@pytest.fixture
-def member(tmp_path: Path) -> tuple[Path, str]:
-    """(configuration, device id) of a member whose chips are simulated."""
-    return joined_config(tmp_path)
-
-
-@pytest.fixture
-def gateway(member: tuple[Path, str]) -> Iterator[Callable[..., SmallGateway]]:
-    made: list[SmallGateway] = []
-
-    def make(port: int) -> SmallGateway:
-        made.append(SmallGateway(port, NETWORK, member[1], GATEWAY).connect())
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.disconnect()
-
-
-class Served:
-    """`agent.daemon.serve` in this process, in the main thread's stead."""
-
-    def __init__(self, node: Node, settings: Settings) -> None:
-        self.node, self.settings, self.stopping = node, settings, threading.Event()
-        self.code: int | None = None
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        self.code = daemon.serve(self.node, self.settings, self.stopping)
-
-    def stop(self) -> None:
-        self.stopping.set()
-        self._thread.join(20)
-        assert self.code == 0
-
-
-@pytest.fixture
-def run(monkeypatch) -> Iterator[Callable[..., Served]]:
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # only the main thread may
-    made: list[Served] = []
-
-    def start(settings: Settings, world: Any = None) -> Served:
-        made.append(Served(node_of(settings, world), settings))
-        return made[-1]
-
-    yield start
-    for one in made:
-        if one.code is None:
-            one.stop()
+from tests.integration.daemon_parts import ROOT, node_of, settings_of
+from tests.sim_parts import GATEWAY, NETWORK, NOWHERE
 
 
 def report(settings: Settings) -> dict[str, Any]:
@@ -121,9 +42,6 @@ def why(settings: Settings) -> str:
 
 def codes(settings: Settings) -> set[str]:
     return {condition["code"] for condition in report(settings)["conditions"]}
-
-
-NOWHERE = "mqtt://127.0.0.1:1"
 
 
 @pytest.fixture
@@ -362,7 +280,7 @@ def child(member, tmp_path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
     made: list[subprocess.Popen[str]] = []
 
     def start(url: str) -> subprocess.Popen[str]:
-        code = "import sys; from tests.integration.test_daemon import serve; sys.exit(serve(*sys.argv[1:]))"
+        code = "import sys; from tests.integration.daemon_parts import serve; sys.exit(serve(*sys.argv[1:]))"
         command = [sys.executable, "-c", code, str(tmp_path), url]
         pipe = subprocess.PIPE
         made.append(subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True))

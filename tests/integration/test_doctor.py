@@ -325,7 +325,7 @@ def running(patient, gateway, mosquitto, until) -> Iterator[Patient]:
     """The daemon in a process of its own, on simulated buses, with the lock of its folder."""
     patient.clock = SystemClock()
     gateway.beacon(1)
-    code = "import sys; from tests.integration.test_daemon import serve; sys.exit(serve(*sys.argv[1:]))"
+    code = "import sys; from tests.integration.daemon_parts import serve; sys.exit(serve(*sys.argv[1:]))"
     command = [sys.executable, "-c", code, str(patient.folder), mosquitto.url]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,56 +13,9 @@ from agent import metrics
 from agent.settings import PageSettings, parse
 from drivers.contract import Flag
 from proof import bundle
-from tests.integration.test_daemon import NOWHERE, ROOT, gateway, member, run, settings_of
-from tests.sim_parts import GATEWAY
+from tests.integration.daemon_parts import ROOT, settings_of
+from tests.sim_parts import GATEWAY, NOWHERE
 from web.response import STATIC
-
-__all__ = ["gateway", "member", "run"]  # fixtures
-PAGE = PageSettings(enabled=True, listen="127.0.0.1:0")
-
-
-class Site:
-    def __init__(self, served: Any) -> None:
-        self.served = served
-
-    @property
-    def port(self) -> int:
-        return int(self.served.settings.page.listen.rpartition(":")[2])
-
-    def ask(self, path: str, method: str = "GET", **headers: str) -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        connection.request(method, path, headers=headers)
-        reply = connection.getresponse()
-        reply.body = reply.read()  # type: ignore[attr-defined]
-        connection.close()
-        return reply
-
-    def json(self, path: str) -> Any:
-        reply = self.ask(path)
-        assert reply.status == 200, reply.body  # type: ignore[attr-defined]
-        return json.loads(reply.body)  # type: ignore[attr-defined]
-
-    def is_up(self) -> bool:
-        try:
-            return self.ask("/").status == 200
-        except OSError:
-            return False
-
-
-@pytest.fixture
-def site(member, run, free_port: int, until) -> Callable[..., Site]:
-    def start(url: str = NOWHERE) -> Site:
-        settings = settings_of(member[0], url)
-        settings = replace(
-            settings,
-            page=replace(PAGE, listen=f"127.0.0.1:{free_port}"),
-            proof=replace(settings.proof, readings=3),
-        )
-        made = Site(run(settings))
-        until(made.is_up, 20, "the page")
-        return made
-
-    return start
 
 
 @pytest.mark.mosquitto

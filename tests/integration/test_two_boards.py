@@ -24,8 +24,8 @@ from proof.chain import SUPERSEDED
 from proof.claims import Predecessor
 from proof.cose import object_hash
 from proof.reasons import Reason
+from tests.integration.daemon_parts import node_of
 from tests.integration.network_parts import RunningBoard, SmallNetwork, provision
-from tests.integration.test_daemon import node_of
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(170)]
 TWO_BOARDS = f"{Reason.TWO_BOARDS.sentence} {Reason.TWO_BOARDS.remedy}"

@@ -138,7 +138,7 @@ def test_more_than_a_tty_holds_is_lost_and_the_line_can_still_be_closed(plugged)
     assert 0 < len(os.read(fd, 1 << 20)) < 1 << 20
     began = time.monotonic()
     line.close()
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 5.0
 
 
 def test_unplugging_removes_the_name_hangs_up_and_loses_what_was_not_read(plugged, tmp_path, until):
