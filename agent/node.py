@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -57,8 +57,9 @@ from proof.keys import multibase_part
 if TYPE_CHECKING:
     from agent.home_assistant import HomeAssistant
 
+T = TypeVar("T")
 PUBLISH_AT_STOP_S = 2.0
-_LINE_S, _STATUS_S = 5.0, 15.0  # so long a line and a report about us may take
+_LINE_S, _STATUS_S = 5.0, 8.0  # so long a line and a report may take; who asks waits for longer
 _PROVE_NS = 15 * 10**9  # so long a proof that is asked for waits for instruments
 _log = structlog.get_logger()
 
@@ -144,7 +145,7 @@ class Node:
             for i in settings.instrument
         ]
         self._progress: tuple[int, ...] = ()
-        self._newest = papers.NOTHING_COUNTED, papers.NOTHING_STORED, 0
+        self._stored, self._counted = papers.NOTHING_STORED, (papers.NOTHING_COUNTED, 0)
         self._lifetimes_path = settings.state_dir / "lifetimes.json"
         self._lifetimes = lifetimes.NONE
         self._started = False
@@ -204,42 +205,43 @@ class Node:
     def status(self) -> dict[str, object]:
         """What `status`, and every later view, says: one source. Where the journal does not answer, that, and
         what it said last."""
-        problem = ""
-        try:
-            self._newest = self.keeper.read(
-                lambda j: (papers.counts(j), papers.stored(j), self.keeper.held), _STATUS_S
-            )
-        except TryAgain as error:
-            problem = error.sentence
-        counts, stored, held = self._newest
+        counted, problem = self._ask(lambda j: (papers.counts(j), self.keeper.held), _STATUS_S)
+        self._counted = counts, held = counted or self._counted
         return status.report(
             self.device,
             self.joined.membership,
             self._signer.key_class,
-            self._situation(stored, problem),
+            self._situation(problem),
             counts,
             held,
             self._news,
             self._lifetimes,
             lifetimes.reboots(),
+            answered=counted is not None,
         )
 
     def status_line(self) -> str:
         """The short form, for `systemctl status`."""
-        problem, waiting = "", self._newest[0].unreceipted
-        stored = self._newest[1]
-        try:
-            stored, waiting = self.keeper.read(lambda j: (papers.stored(j), papers.waiting(j)), _LINE_S)
-        except TryAgain as error:
-            problem = error.sentence
-        return status.line(self._situation(stored, problem), waiting)
+        waiting, problem = self._ask(papers.waiting, _LINE_S)
+        return status.line(self._situation(problem), waiting)
 
-    def _situation(self, stored: papers.Stored, problem: str) -> Situation:
+    def _ask(self, job: Callable[[Journal], T], timeout_s: float) -> tuple[T | None, str]:
+        """What the journal answers, or why it does not. How it stood when it did the last time is kept."""
+        try:
+            stored, value = self.keeper.read(
+                lambda journal: (papers.stored(journal), job(journal)), timeout_s
+            )
+        except TryAgain as error:
+            return None, error.sentence
+        self._stored = stored
+        return value, ""
+
+    def _situation(self, problem: str) -> Situation:
         free = None
         with suppress(OSError):
             free = shutil.disk_usage(self._settings.state_dir).free
         return Situation(
-            stored,
+            self._stored,
             self.publisher.state(),
             [sampler.state for sampler in self.samplers],
             self._clock.wall(),
@@ -341,10 +343,8 @@ class Node:
         if now_ns - self._looked_ns < LOOK_S * 1e9:
             return
         self._looked_ns = now_ns
-        stored = self._newest[1]
-        with suppress(TryAgain):  # a disk that fails says so by `keeper.problem`
-            stored = self.keeper.read(papers.stored, _LINE_S)
-        self._watch.look(self._situation(stored, ""), now_ns)
+        _, problem = self._ask(lambda _journal: None, _LINE_S)
+        self._watch.look(self._situation(problem), now_ns)
 
     def _on_receipt(self, outcome: Outcome) -> None:
         if outcome.new_log_because:

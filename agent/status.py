@@ -24,8 +24,11 @@ def report(
     news: Sequence[str],
     lifetimes: Lifetimes = NONE,
     reboots: int = 0,
+    *,
+    answered: bool = True,
 ) -> dict[str, object]:
-    """`held` are samples within the loss window, not on disk yet."""
+    """`held` are samples within the loss window, not on disk yet. Where the journal has not `answered`, this
+    is what it said last."""
     found, link, journal = conditions(now), now.link, now.journal
     return {
         "device": device,
@@ -34,6 +37,7 @@ def report(
         "key_class": key_class,
         "healthy": now.healthy,
         "state": state(found),
+        "answered": answered,
         "conditions": [asdict(condition) for condition in found],
         "superseded": now.stored.superseded,
         "why": [f"{condition.sentence} {condition.remedy}".rstrip() for condition in found],
@@ -88,12 +92,14 @@ def state(found: Sequence[Condition]) -> str:
     return found[0].code if found else HEALTHY
 
 
-def line(now: Situation, waiting: int) -> str:
-    """For `systemctl status`: the state and what else is wrong, then what is cheap to know."""
+def line(now: Situation, waiting: int | None) -> str:
+    """For `systemctl status`: the state and what else is wrong, then what is cheap to know. `waiting` is not
+    known where the journal does not answer."""
     codes = dict.fromkeys(condition.code for condition in conditions(now))
     well = sum(not i.problem for i in now.instruments)
     some = f"{well} of {len(now.instruments)}" if well < len(now.instruments) else f"{well}"
     words = "instrument" if len(now.instruments) == 1 else "instruments"
     newest = "none yet" if now.age_s is None else f"{now.age_s:.0f} s old"
+    queue = "not known how many" if waiting is None else waiting
     said = ", ".join(codes).replace("_", " ") or HEALTHY
-    return f"{said}: {some} {words}, newest receipted reading {newest}, {waiting} waiting"
+    return f"{said}: {some} {words}, newest receipted reading {newest}, {queue} waiting"

@@ -23,6 +23,7 @@ def status(text: str = "roof", tone: str = "warning") -> dict[str, Any]:
         "kind": "test",
         "key_class": "sim",
         "healthy": False,
+        "answered": True,
         "state": "instrument_gone",
         "conditions": [
             {"code": "instrument_gone", "sentence": text, "remedy": text, "severity": tone},

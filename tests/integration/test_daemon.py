@@ -219,7 +219,35 @@ def test_status_answers_and_says_so_where_the_journal_does_not(member, run, unti
     assert made["state"] == "disk_failing"
     assert "did not answer within" in str(made["why"])
     assert made["readings"]["captured"] > 1, "what it said last"
+    assert made["answered"] is False
     assert "disk_failing" not in codes(settings)
+
+
+def test_line_and_diary_remember_what_a_journal_said_that_does_not_answer(member, monkeypatch):
+    monkeypatch.setattr("agent.node.LOOK_S", 0.0)
+    monkeypatch.setattr("agent.node._LINE_S", 0.3)
+    node = node_of(settings_of(member[0], NOWHERE))
+    node.start()
+    try:
+        node.prove_now()
+        node.keeper.call(lambda journal: journal.execute(  # a receipt of a minute ago
+            "INSERT INTO proofs VALUES (1, 0, x'00', 1, ?, ?, ?, NULL)", (*[int(time.time()) - 60] * 2, 1)
+        ))  # fmt: skip
+        assert "reading 6" in node.status_line()
+        node.watch()
+        held = threading.Event()
+        waiting = threading.Thread(target=lambda: node.keeper.call(lambda _journal: held.wait(20)))
+        waiting.start()
+        line = node.status_line()
+        node.watch()
+        node.watch()
+        held.set()
+        waiting.join(20)
+        assert "disk failing" in line
+        assert "newest receipted reading 6" in line
+        assert "disk_failing" in {entry["code"] for entry in node.log(50)}
+    finally:
+        node.stop()
 
 
 # The diary

@@ -28,6 +28,7 @@ REPORT: dict[str, Any] = {
     "kind": "test",
     "key_class": "file",
     "healthy": True,
+    "answered": True,
     "conditions": [],
     "last_receipted_reading_age_s": 12.5,
     "readings": {"captured": 70, "unsealed": 3, "not_on_disk": 0, "unreceipted": 7},
@@ -177,3 +178,18 @@ def test_of_a_living_node_every_counter_only_grows(tmp_path, until, loss_window_
         for key, value in earlier.items():
             if types.get(key[0]) == "counter":
                 assert later[key] >= value, key
+
+
+def test_of_a_journal_that_does_not_answer_no_old_number_is_told():
+    well, silent = (metrics.render({**REPORT, "answered": answered}) for answered in (True, False))
+    gone = {f.name for f in text_string_to_metric_families(well)} - {
+        f.name for f in text_string_to_metric_families(silent)
+    }
+    assert gone == {
+        "fieldproof_" + name
+        for name in (
+            "healthy", "last_receipted_reading_age_seconds", "last_receipt_timestamp_seconds",
+            "readings_captured", "readings_unsealed", "readings_not_on_disk", "readings_unreceipted",
+            "proofs_sealed", "proofs_unreceipted", "journal_bytes",
+        )
+    }  # fmt: skip

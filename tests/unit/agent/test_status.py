@@ -135,3 +135,10 @@ def test_every_condition_that_can_be_said_is_among_the_codes_that_views_know():
     said = set(re.findall(r'Condition\(\s*"(\w+)"', source)) | {OFFLINE, BROKER_REFUSES, NO_GATEWAY}
     assert len(said) > 10
     assert set(CODES) == said
+
+
+def test_how_many_wait_is_not_made_up_where_the_journal_does_not_answer():
+    said = status.line(situation(problem="It did not answer within 5 s."), None)
+    assert said.startswith("disk failing")
+    assert said.endswith("100 s old, not known how many waiting")
+    assert report()["answered"] is True
