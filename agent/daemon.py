@@ -22,9 +22,8 @@ import signal
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from agent import logs, membership, memory, notify
 from agent import node as nodes
@@ -35,9 +34,6 @@ from agent.errors import AgentError, HardStop
 from agent.node import Node
 from agent.rotation import KeptKeys
 from agent.settings import Settings
-
-if TYPE_CHECKING:
-    from agent.page import Page
 
 
 def main(fd: int) -> int:
@@ -94,14 +90,14 @@ def serve(node: Node, settings: Settings, stop: threading.Event | None = None) -
     stop = stop or threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
-    server: ControlServer | None = None
-    page: Page | None = None
-    try:
+    with ExitStack() as closing:
+        closing.callback(node.stop)  # the first: whatever fails when the others close, it stops in order
         node.start()
         if settings.page.enabled:
             from agent import page as pages  # off, it costs nothing
 
-            page = pages.start(node, settings)
+            if page := pages.start(node, settings):
+                closing.callback(page.close)
         server = ControlServer(
             settings.control_socket,
             node.status,
@@ -112,16 +108,11 @@ def serve(node: Node, settings: Settings, stop: threading.Event | None = None) -
             node.log,
             node.explain,
         )
+        closing.callback(server.close)
         notify.notify("READY=1")
         say_how_it_is(node)
         nodes.hold(node, stop, notify.watchdog_s(), lambda: feed(node))
         notify.notify("STOPPING=1")
-    finally:
-        if server:
-            server.close()
-        if page:
-            page.close()
-        node.stop()
     return 0
 
 

@@ -82,7 +82,8 @@ class HomeAssistant:
         """Say that the node is gone, if the broker takes it in time."""
         self._stopping = True
         self._events.put(None)  # it may be asleep
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():  # else the start did not come so far
+            self._thread.join(timeout_s)
         self._link.close(timeout_s)
 
     def _heard(self, event: Event) -> None:

@@ -32,7 +32,7 @@ from agent.calibration import Calibrator, Humidities, certificates_of
 from agent.clock import AidedClock, Clock, TellsTime
 from agent.conditions import Situation
 from agent.diary import Diary
-from agent.errors import HardStop, TryAgain
+from agent.errors import AgentError, HardStop, TryAgain
 from agent.instruments import build_instrument, describe, hardware_model
 from agent.journal import Journal
 from agent.keeper import Keeper
@@ -178,7 +178,7 @@ class Node:
             self.diary.close()
             try:
                 self.keeper.seal_open_window()
-            except TryAgain as error:  # the disk does not answer: the next start seals what is on it
+            except AgentError as error:  # the disk does not answer: the next start seals what is on it
                 self.tell(error.sentence)
             self.publisher.stop(PUBLISH_AT_STOP_S)
             if self._home:

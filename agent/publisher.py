@@ -130,7 +130,8 @@ class Publisher:
         """Publish what can be published within `timeout_s`, then say goodbye."""
         self._stop_at_s = self._monotonic() + timeout_s
         self.wake()
-        self._thread.join(timeout_s + 1.0)
+        if self._thread.is_alive():  # else it ended, or the start did not come so far
+            self._thread.join(timeout_s + 1.0)
         self._link.close(timeout_s=1.0)
 
     @property

@@ -128,7 +128,8 @@ class Sampler:
         self._wake.set()
 
     def join(self, timeout_s: float) -> None:
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():  # else it ended, or the start did not come so far
+            self._thread.join(timeout_s)
 
     def overdue(self) -> bool:
         """Whether the instant in hand should have been over for long: the read hangs beyond its deadline."""

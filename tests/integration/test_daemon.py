@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from agent import control, daemon
+from agent import control, daemon, lifetimes
 from agent.cli import app
 from agent.clock import SystemClock
 from agent.errors import FixConfig, HardStop, TryAgain
@@ -128,6 +128,41 @@ def test_a_node_that_cannot_start_is_never_ready(member, systemd, monkeypatch, t
     with pytest.raises(TimeoutError):
         systemd.recv(100)
     assert not settings.control_socket.exists()
+
+
+def test_a_start_that_the_journal_does_not_answer_ends_in_its_sentence_and_in_order(
+    member, monkeypatch
+):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    settings = settings_of(member[0], NOWHERE)
+    node = node_of(settings)
+    monkeypatch.setattr("agent.node.succession.superseded", busy)
+    with pytest.raises(TryAgain, match="busy"):
+        daemon.serve(node, settings)
+    assert not node.keeper.alive
+    assert not lifetimes.read(settings.state_dir / "lifetimes.json").running
+
+
+def busy(*_: object) -> None:
+    raise TryAgain("busy")
+
+
+def test_a_node_stops_in_order_where_its_socket_cannot_be_closed(member, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    close = control.ControlServer.close
+
+    def close_and_fail(server: control.ControlServer) -> None:
+        close(server)
+        raise TryAgain("busy")
+
+    monkeypatch.setattr("agent.daemon.ControlServer.close", close_and_fail)
+    settings = settings_of(member[0], NOWHERE)
+    node, stop = node_of(settings), threading.Event()
+    stop.set()
+    with pytest.raises(TryAgain, match="busy"):
+        daemon.serve(node, settings, stop)
+    assert not node.keeper.alive
+    assert not lifetimes.read(settings.state_dir / "lifetimes.json").running
 
 
 def test_unusable_tls_files_are_said_before_a_journal_is_made(member):
