@@ -123,7 +123,8 @@ def feed(node: Node) -> None:
 
 def say_how_it_is(node: Node) -> None:
     """The line in `systemctl status`."""
-    notify.notify(f"STATUS={node.status_line()}")
+    with nodes.looking():
+        notify.notify(f"STATUS={node.status_line()}")
 
 
 if __name__ == "__main__":

@@ -147,7 +147,10 @@ class Keeper:
         else:
             self._held.append(sample)
         self.challenges.appended(sample)
-        self.on_appended(sample)
+        try:
+            self.on_appended(sample)
+        except Exception:  # noqa: BLE001 who looks on makes no loss of a sample that is stored
+            _log.exception("unexpected error", instrument=sample.instrument)
 
     def note_missed(self, missed: Missed) -> None:
         self.call(lambda journal: journal.note_missed(missed))
@@ -298,7 +301,12 @@ class Keeper:
         for number in range(self._writing, count):
             journal.append(self._held[number])
         self._writing = count
-        self._diary.write(journal)
+        try:
+            self._diary.write(journal)
+        except Exception as error:  # a diary that cannot be written stops no sample; a failing disk does
+            if isinstance(error, sqlite3.Error) and not isinstance(error, _JOB_ERRORS):
+                raise
+            _log.exception("diary not written")
 
     def _window_is_over(self) -> bool:
         age_ns = self._clock.boottime_ns() - self._held[0].boottime_ns

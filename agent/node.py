@@ -19,7 +19,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -395,12 +395,21 @@ class Node:
         )
 
 
+@contextmanager
+def looking() -> Iterator[None]:
+    try:
+        yield
+    except Exception:  # noqa: BLE001 what only tells of the node must not end it
+        _log.exception("unexpected error", thread="main")
+
+
 def hold(node: Node, stop: threading.Event, every_s: float | None, feed: Callable[[], None]) -> None:
     """Wait until `stop`; `feed` is called every `every_s` seconds in which `node` made progress."""
     step_s = min(every_s or LOOK_S, LOOK_S)
     fed_s = time.monotonic()
     while not stop.wait(step_s):
-        node.watch()
+        with looking():
+            node.watch()
         now_s = time.monotonic()
         if every_s is not None and now_s - fed_s >= every_s - step_s / 2:
             fed_s = now_s

@@ -24,6 +24,7 @@ from agent.cli import app
 from agent.clock import SystemClock
 from agent.errors import FixConfig, HardStop, TryAgain
 from agent.keystore import open_key
+from agent.node import hold
 from agent.settings import Settings
 from drivers.errors import NeedsHuman
 from hardware_sim.worlds import ClimateWorld
@@ -163,6 +164,32 @@ def test_a_node_stops_in_order_where_its_socket_cannot_be_closed(member, monkeyp
         daemon.serve(node, settings, stop)
     assert not node.keeper.alive
     assert not lifetimes.read(settings.state_dir / "lifetimes.json").running
+
+
+class Untellable:
+    """A node of which nothing can be said; it makes progress, three times."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop, self._left = stop, 3
+
+    def watch(self) -> None:
+        raise ValueError("a bug")
+
+    def status_line(self) -> str:
+        raise TypeError("a bug")
+
+    def progress(self) -> bool:
+        self._left -= 1
+        if not self._left:
+            self._stop.set()
+        return True
+
+
+def test_what_only_tells_of_a_node_does_not_end_it(systemd):
+    stop = threading.Event()
+    node: Any = Untellable(stop)
+    hold(node, stop, 0.01, lambda: daemon.feed(node))
+    assert [systemd.recv(100) for _ in range(3)] == [b"WATCHDOG=1"] * 3
 
 
 def test_unusable_tls_files_are_said_before_a_journal_is_made(member):

@@ -472,6 +472,40 @@ def test_a_sealer_that_fails_stops_no_sample(tmp_path):
         assert len(rig.proofs()) == 2
 
 
+@pytest.mark.parametrize(
+    "error", [TypeError("a row"), sqlite3.IntegrityError("an id twice"), sqlite3.DataError("too long")]
+)
+def test_a_diary_that_cannot_be_written_stops_no_sample(tmp_path, monkeypatch, error):
+    rig = Rig(tmp_path)
+    monkeypatch.setattr(rig.keeper._diary, "write", raising(error))
+    with rig:
+        assert rig.append()
+        assert rig.keeper.alive
+        assert rig.numbers() == [0]
+
+
+def test_a_disk_that_fails_as_the_diary_is_written_fails_the_transaction(tmp_path, monkeypatch):
+    rig = Rig(tmp_path)
+    monkeypatch.setattr(rig.keeper._diary, "write", raising(FAULTS["I/O error"]()[0]))
+    with rig:
+        assert not rig.append()
+        assert rig.keeper.alive
+
+
+def test_who_looks_on_makes_no_sample_a_loss(tmp_path):
+    with Rig(tmp_path) as rig:
+        rig.keeper.on_appended = raising(ValueError("a bug of the page"))
+        assert rig.append()
+        assert rig.numbers() == [0]
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
 def test_after_stop_a_call_is_refused_at_once(tmp_path):
     with Rig(tmp_path) as rig:
         rig.append()
