@@ -48,6 +48,13 @@ def broker_of(settings: MqttSettings, claim_url: str, claim_ca: bytes) -> Broker
 
 def parse_broker_url(url: str, settings: MqttSettings, table: str = "mqtt") -> Broker:
     """The broker `url` names; raises `FixConfig`."""
+    or_claim = ", or ask for a new claim if it comes from there" if table == "mqtt" else ""
+    if "@" in url:  # what stands before it is never said: it may be a password
+        raise FixConfig(
+            f"The broker's address (…@{url.rpartition('@')[2][:_MAX_URL_CHARS]}) names a user: user name and "
+            f"password have keys of their own, {table}.username and {table}.password_file. "
+            f"Correct {table}.broker_url{or_claim}."
+        )
     try:
         if len(url) > _MAX_URL_CHARS:
             raise ValueError
@@ -55,10 +62,9 @@ def parse_broker_url(url: str, settings: MqttSettings, table: str = "mqtt") -> B
         port = parts.port or _PORTS[parts.scheme]
         host = parts.hostname or ""
         host.encode("idna")
-        if not host or parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+        if not host or parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError
     except (ValueError, KeyError):
-        or_claim = ", or ask for a new claim if it comes from there" if table == "mqtt" else ""
         raise FixConfig(
             f"The broker's address {url[:_MAX_URL_CHARS]!r} is not like mqtts://host or mqtts://host:8883. "
             f"Correct {table}.broker_url{or_claim}."

@@ -41,12 +41,29 @@ def test_an_address_gives_host_port_and_tls(url, host, port, tls):
             "mqtts://h:70000",
             "mqtts://h/topic",
         ),
-        *("mqtts://user:secret@h", "mqtts://h?x=1", "mqtts://[::1", "mqtts://" + "a" * 300, "mqtts://a..b"),
+        *("mqtts://h?x=1", "mqtts://[::1", "mqtts://" + "a" * 300, "mqtts://a..b"),
     ],
 )
 def test_an_address_that_is_none_is_refused_with_a_sentence(url):
     with pytest.raises(FixConfig, match=r"is not like mqtts://host"):
         parse_broker_url(url, PLAIN)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mqtts://user:secret@h",
+        "mqtts://:secret@h:1",
+        "mqtts://u:se/secret@h",
+        "u:secret@h",
+        "m://u:#secret@h?",
+    ],
+)
+def test_a_password_in_an_address_is_not_said(url):
+    with pytest.raises(FixConfig, match=r"mqtt\.username and mqtt\.password_file") as refused:
+        parse_broker_url(url, PLAIN)
+    assert "secret" not in refused.value.sentence
+    assert "(…@h" in refused.value.sentence
 
 
 def test_the_claim_s_authority_is_for_the_claim_s_broker_alone():
