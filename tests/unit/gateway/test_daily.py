@@ -110,6 +110,12 @@ def test_a_clock_that_ran_ahead_for_a_moment_takes_one_day_away_not_all(gateway)
     for _ in range(daily.DAYS):
         gateway.send(device, device.seal())
         gateway.now_s += daily.DAY_S
-    gateway.now_s += 3650 * daily.DAY_S
+    ahead_s = 3650 * daily.DAY_S
+    gateway.now_s += ahead_s
     gateway.send(device, device.seal())
     assert len(days(gateway)) == daily.DAYS
+    gateway.now_s -= ahead_s
+    for _ in range(3):
+        gateway.send(device, device.seal())
+        gateway.now_s += daily.DAY_S
+    assert len([row for row in days(gateway) if row[0] < DAY + 3650]) == daily.DAYS

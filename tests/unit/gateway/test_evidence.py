@@ -77,6 +77,7 @@ def test_a_span_with_a_gap_goes_on_until_the_gap_is_declared(gateway, device):
     gateway.send(device, *late, carrier)
     assert seqs(bundled(gateway, device, 4, 7)) == [4, 5, 7, 8, 9]
     assert seqs(bundled(gateway, device, 7, 7)) == [7]
+    assert seqs(bundled(gateway, device, 1, 3)) == [1, 2, 3], "a gap behind the span is none of it"
 
 
 def test_a_proof_whose_clock_was_wrong_stays_in_the_chain_of_its_neighbours(gateway, device):

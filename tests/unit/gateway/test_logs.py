@@ -64,7 +64,7 @@ def test_what_a_stranger_says_is_one_short_line_without_control_characters(log, 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_trace_is_bounded_and_moves_no_cursor(log, as_json):
     logger, lines = log(as_json)
-    for text in ("\x1b]0;owned\x07", "x" * 100_000):
+    for text in ("\x1b]0;owned\x07", "x" * 100_000 + " the end"):
         try:
             raise ValueError(text)
         except ValueError:
@@ -74,6 +74,7 @@ def test_a_trace_is_bounded_and_moves_no_cursor(log, as_json):
     assert all(char.isprintable() or char == "\n" for char in said)
     assert "Traceback" in said
     assert "test_logs.py" in said
+    assert "x the end" in said
     assert "ValueError: �]0;owned�" in said.replace("\\ufffd", "�")
     assert max(map(len, (first, second))) <= 2 * logs.MAX_TRACE
     assert len(said) < 3 * logs.MAX_TRACE

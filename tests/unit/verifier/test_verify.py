@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -241,7 +242,12 @@ def test_a_file_that_is_there_stays_as_it_is(run, bundle_file, tmp_path):
     assert mine.read_text() == "mine"
 
 
-def test_a_file_that_appeared_meanwhile_stays_as_it_is(run, bundle_file, tmp_path, monkeypatch):
+def no_links(*_given):
+    raise PermissionError(1, "Operation not permitted")
+
+
+@pytest.mark.parametrize("link", [os.link, no_links])
+def test_a_file_that_appeared_meanwhile_stays_as_it_is(run, bundle_file, tmp_path, monkeypatch, link):
     table = tmp_path / "table"
 
     def while_it_writes(*_given):
@@ -249,6 +255,7 @@ def test_a_file_that_appeared_meanwhile_stays_as_it_is(run, bundle_file, tmp_pat
         table.write_text("mine")
 
     monkeypatch.setattr(unpack, "csv", while_it_writes)
+    monkeypatch.setattr(os, "link", link)
     code, out, err = run(bundle_file, "--csv", table)
     assert (code, out, table.read_text()) == (2, "", "mine")
     assert "already there and stays as it is" in err
@@ -256,10 +263,7 @@ def test_a_file_that_appeared_meanwhile_stays_as_it_is(run, bundle_file, tmp_pat
 
 
 def test_a_file_is_unpacked_where_the_file_system_knows_no_links(run, bundle_file, tmp_path, monkeypatch):
-    def no_links(*_given):
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr("os.link", no_links)
+    monkeypatch.setattr(os, "link", no_links)
     table = tmp_path / "table"
     assert run(bundle_file, "--csv", table)[0] == 0
     assert len(table.read_text().splitlines()) > 1
