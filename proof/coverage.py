@@ -21,7 +21,7 @@ from itertools import pairwise
 from proof.claims import Claims, Lost
 from proof.finding import Coverage, Hole, Why
 from proof.reasons import QUALITY_REASONS
-from proof.senml import Reading
+from proof.senml import EARLIEST_TIME_MS, END_OF_TIME_MS, Reading
 
 _HOLE = 2.5
 _ENOUGH = 0.5  # of a hole's missing readings
@@ -61,7 +61,7 @@ class Watcher:
         self._join(claims)
         at_ms = readings[0].time_ms if readings else claims.sealed_at_s * 1000
         offset_ms = at_ms - claims.time.boottime_ns // 10**6
-        if claims.time.source:
+        if claims.time.source and _in_time(at_ms):
             self._offsets.setdefault(claims.bootseed, offset_ms)
         dated = (lost for lost in claims.lost if lost.to_boottime_ns)  # else nobody knows when (§5.3)
         self._losses += [(claims.bootseed, offset_ms, lost) for lost in dated]
@@ -99,15 +99,18 @@ class Watcher:
                 track.joints[len(track.times)] = why
 
     def _date(self, track: _Track) -> int:
-        """Date what another proof of its boot dates; how many readings none does."""
+        """Date what another proof of its boot dates; how many readings none does. Where the two contradict
+        each other so much that a reading had no time (§3.5), none is dated."""
         left = 0
         for part in track.undated:
             known_ms = self._offsets.get(part.boot)
-            if known_ms is None:
-                left += part.end - part.first
+            moved_ms = None if known_ms is None else known_ms - part.offset_ms
+            times = track.times[part.first : part.end]
+            if moved_ms is None or not _in_time(min(times) + moved_ms, max(times) + moved_ms):
+                left += len(times)
                 continue
             for number in range(part.first, part.end):
-                track.times[number] += known_ms - part.offset_ms
+                track.times[number] += moved_ms
         track.undated.clear()
         return left
 
@@ -147,6 +150,10 @@ def _holes(track: _Track, interval_ms: int, losses: list[tuple[int, int]]) -> It
                 yield Hole(from_ms, to_ms, Why.LOSS)
             else:
                 yield Hole(from_ms, to_ms, track.joints.get(number, Why.UNEXPLAINED))
+
+
+def _in_time(*times_ms: int) -> bool:
+    return all(EARLIEST_TIME_MS <= time_ms < END_OF_TIME_MS for time_ms in times_ms)
 
 
 def _when(loss: tuple[int, int]) -> int:

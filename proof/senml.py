@@ -24,7 +24,7 @@ from proof.reasons import Reason, Refused
 MAX_RECORDS = 4096
 MAX_BYTES = 256 * 1024
 EARLIEST_TIME_MS = 2**28 * 1000
-_LATEST_TIME_MS = 2**40 * 1000
+END_OF_TIME_MS = 2**40 * 1000
 _BN, _BT, _BU, _BV = -2, -3, -4, -5
 _N, _U, _V, _T, _VD = 0, 1, 2, 6, 8
 _LABELS = {_BN, _BT, _BU, _BV, _N, _U, _V, _T, _VD}
@@ -171,7 +171,7 @@ class _Reader:
             time_ms = base * 1000
         else:
             time_ms = round((_number(base, "bt") + _number(offset, "t")) * 1000)
-        if not EARLIEST_TIME_MS <= time_ms < _LATEST_TIME_MS:
+        if not EARLIEST_TIME_MS <= time_ms < END_OF_TIME_MS:
             raise Refused(Reason.BAD_PAYLOAD, "a time is relative to now or out of range")
         return time_ms
 

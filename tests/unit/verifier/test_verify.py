@@ -13,13 +13,16 @@ from pathlib import Path
 import pytest
 
 from proof import bundle, sealing
+from proof.claims import TimeClaim
 from tests.proof_samples import (
     BEACON_BYTES,
     BURST,
+    DEVICE,
     DEVICE_ID,
     GATEWAY,
     GATEWAY_ID,
     NOW_S,
+    claims,
     following,
     proof,
     reading,
@@ -291,6 +294,38 @@ def test_what_cannot_be_read_written_or_understood_is_one_sentence(run, bundle_f
         code, out, err = run(bundle_file, key=key)
         assert (code, out, len(err.splitlines())) == (2, "", 1)
         assert json.loads(run(bundle_file, "--json", key=key)[1])["error"].endswith(".")
+
+
+def test_a_clock_that_says_the_end_of_time_is_believed_by_nobody(run, tmp_path):
+    """An empty proof with a source and an impossible sealing time does not date its boot."""
+    end = sealing.seal(claims(sealed_at_s=2**63 - 1), (), DEVICE)
+    unsure = following(end, reading(1), time=TimeClaim(65_000_000_000, 0, 0))
+    code, out, err = run(written(tmp_path, make_good.JOINED, end, unsure), "--json")
+    assert (code, err) == (0, "")
+    (found,) = json.loads(out)["coverage"]
+    assert (found["undated"], found["first_s"]) == (1, NOW_S - 3540)
+
+
+def test_readings_that_another_proof_would_put_out_of_all_time_stay_undated(run, tmp_path):
+    """The clock without a source jumped: with its last reading dated the first lies before any calendar."""
+    first_s, last_s = 2**28, 2**40 - 1
+    for at_s, seen_s in ((first_s, last_s), (last_s, first_s)):
+        jumped = (reading(time_ms=at_s * 1000), reading(time_ms=seen_s * 1000))
+        unsure = proof(*jumped, time=TimeClaim(5_000_000_000, 0, 0))
+        sure = following(unsure, reading(time_ms=last_s * 1000), time=TimeClaim(6_000_000_000, 1, 0))
+        file = written(tmp_path, make_good.JOINED, unsure, sure)
+        code, out, err = run(file)
+        assert (code, err) == (0, "")
+        assert "with the time of a clock that had no source" in out
+        code, out, err = run(file, "--json", "--csv", tmp_path / f"{at_s}.csv")
+        assert (code, err) == (0, "")
+        assert json.loads(out)["coverage"][0]["undated"] == 2
+
+
+@pytest.mark.parametrize("seconds", [-(2**62), -62_135_596_801, 253_402_300_800, 2**63])
+def test_a_time_without_a_calendar_is_told_in_seconds(seconds):
+    assert (iso(seconds * 1000 + 7), utc(seconds)) == (f"@{seconds}.007", f"@{seconds}")
+    assert iso(-62_135_596_800_000).startswith(("1-01-01", "0001-01-01"))
 
 
 def test_a_time_beyond_the_year_9999_is_told_in_seconds():
