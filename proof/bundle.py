@@ -78,6 +78,7 @@ class _Examiner:
         self._described: dict[bytes, int] = {}  # descriptor's hash -> proofs that name it, the newest last
         self._counted: Counter[int] = Counter()
         self._readings = 0
+        self._unreadable: Counter[str] = Counter()
         self._watcher = Watcher()
 
     def take(self, item: Item) -> None:
@@ -153,7 +154,11 @@ class _Examiner:
             raise Refused(Reason.UNKNOWN_DEVICE, "a proof of another device")
         if claims.network != self._network:
             raise Refused(Reason.WRONG_NETWORK, f"sealed for {claims.network!r}")
-        readings = proof.readings()
+        try:
+            readings = proof.readings()
+        except Refused as refused:  # it keeps its place in the chain (§4.12)
+            self._unreadable[refused.verdict.reason.value] += 1
+            readings = None
         before = self._links[-1] if self._links else None
         log = before.log if before and before.log == claims.log else claims.log  # one object for many
         prev = before.hash if before and before.hash == claims.prev else claims.prev
@@ -164,8 +169,8 @@ class _Examiner:
         if claims.descriptor:
             self._descriptors[claims.descriptor_hash] = claims.descriptor
         self._described[claims.descriptor_hash] = self._described.pop(claims.descriptor_hash, 0) + 1
-        self._readings += len(readings)
-        for flags in (reading.flags for reading in readings if reading.flags):
+        self._readings += len(readings or ())
+        for flags in (reading.flags for reading in readings or () if reading.flags):
             self._counted.update(bit for bit in QUALITY_REASONS if flags & bit)
         self._watcher.take(claims, readings)
 
@@ -200,15 +205,18 @@ class _Examiner:
         after_s, before_s = parts.bounds(found_parts)
         described = [self._descriptors[known] for known in self._described if known in self._descriptors]
         instruments = described[-1].instruments if described else ()
+        undescribed = sum(count for of, count in self._described.items() if of not in self._descriptors)
+        classes = [*sorted({one.key_class for one in described}), *(["not stated"] if undescribed else [])]
         return Finding(
             device=self._device,
             network=self._network,
             network_kind=membership.kind,
             gateway=gateway,
-            key_class=described[-1].key_class if described else "not stated",
-            simulated=any(descriptor.simulated for descriptor in described) if described else None,
+            key_class=", ".join(classes),
+            simulated=any(one.simulated for one in described) or (None if undescribed else False),
             proofs=len(self._links),
             readings=self._readings,
+            unreadable=tuple(sorted(self._unreadable.items())),
             first_seq=first.seq,
             last_seq=last.seq,
             logs=tuple(parts.logs(self._links)),
@@ -218,9 +226,7 @@ class _Examiner:
             receipted_seq=max((known.head_seq for _, known in covering if known.log == last.log), default=0),
             instruments=instruments,
             former=tuple(_former(described, instruments)),
-            undescribed=sum(
-                count for known, count in self._described.items() if known not in self._descriptors
-            ),
+            undescribed=undescribed,
             coverage=tuple(self._watcher.coverage()),
             gaps=tuple(gap for declared in self._gaps.values() for gap in declared),
             losses=tuple(self._losses),

@@ -57,8 +57,11 @@ class Watcher:
         self._losses: list[tuple[bytes, int, Lost]] = []  # boot, offset as signed
         self._before: Claims | None = None
 
-    def take(self, claims: Claims, readings: tuple[Reading, ...]) -> None:
+    def take(self, claims: Claims, readings: tuple[Reading, ...] | None) -> None:
+        """None where they cannot be read: nobody knows then of which moment the clock spoke (§3.5)."""
         self._join(claims)
+        if readings is None:
+            return
         at_ms = readings[0].time_ms if readings else claims.sealed_at_s * 1000
         offset_ms = at_ms - claims.time.boottime_ns // 10**6
         if claims.time.source and _in_time(at_ms):

@@ -93,12 +93,14 @@ class Coverage:
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What a bundle shows. `signed_after_s` and `signed_before_s` bound all of it, and are None where
-    nothing bounds one of its `parts`; `simulated` is None where no descriptor is known. `certificates`
-    are (instrument, certificate) for those that the last descriptor names; `former` are instruments that
-    earlier descriptors name otherwise; `undescribed` counts proofs whose descriptor is not here. `turns`
-    lead from the device's first key to that of the last proof. `elsewhere` are logs that a later one
-    names as the one before it and that are not in the bundle there: another board's, or another card's.
-    `descriptors` are all by their hash, `proof_hashes` those of the proofs in their order."""
+    nothing bounds one of its `parts`; `simulated` is None where a proof's descriptor is not known and no
+    other says so, `key_class` all classes that descriptors state. `unreadable` are (reason code, proofs)
+    whose readings cannot be read. `certificates` are (instrument, certificate) for those that the last
+    descriptor names; `former` are instruments that earlier descriptors name otherwise; `undescribed`
+    counts proofs whose descriptor is not here. `turns` lead from the device's first key to that of the
+    last proof. `elsewhere` are logs that a later one names as the one before it and that are not in the
+    bundle there: another board's, or another card's. `descriptors` are all by their hash, `proof_hashes`
+    those of the proofs in their order."""
 
     device: str
     network: str
@@ -108,6 +110,7 @@ class Finding:
     simulated: bool | None
     proofs: int
     readings: int
+    unreadable: tuple[tuple[str, int], ...]
     first_seq: int
     last_seq: int
     logs: tuple[LogSpan, ...]

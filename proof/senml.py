@@ -167,7 +167,7 @@ class _Reader:
 
     def _time_ms(self, record: dict[int, Any]) -> int:
         base, offset = self._base[_BT], record.get(_T, 0)
-        if type(base) is int and offset == 0:
+        if type(base) is int and type(offset) is int and offset == 0:
             time_ms = base * 1000
         else:
             time_ms = round((_number(base, "bt") + _number(offset, "t")) * 1000)
@@ -183,7 +183,8 @@ class _Reader:
 
     def _value(self, record: dict[int, Any]) -> int | Decimal:
         value = _number(record[_V], "a value")
-        return value if self._base[_BV] == 0 else value + _number(self._base[_BV], "bv")
+        base = self._base[_BV]
+        return value if type(base) is int and base == 0 else value + _number(base, "bv")
 
     def _add(
         self,

@@ -1,5 +1,5 @@
-"""Times and lengths of time as text. A signed time may lie outside the years 1 to 9999, and no text may end in
-a traceback for it: it stands there in seconds then, as `@1099511627775`."""
+"""Times and lengths of time as text. A signed time may lie outside the years 1 to 9999, and no text may end
+in a traceback for it: it stands there in seconds then, as `@1099511627775`."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ def of(finding: Finding) -> dict[str, Any]:
         "simulated": finding.simulated,
         "proofs": finding.proofs,
         "readings": finding.readings,
+        "unreadable": dict(finding.unreadable),
         "first_seq": finding.first_seq,
         "last_seq": finding.last_seq,
         "logs": [

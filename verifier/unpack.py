@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from proof.claims import Claims
 from proof.descriptor import Descriptor
 from proof.finding import Finding
-from proof.reasons import QUALITY_REASONS
+from proof.reasons import QUALITY_REASONS, Refused
 from proof.sealing import Proof
 from proof.senml import QUALITY, RAW, Reading
 from verifier.moments import iso
@@ -31,7 +31,7 @@ def csv(proofs: Iterable[Proof], finding: Finding) -> Iterator[str]:
     for proof in proofs:
         claims = proof.claims
         uncertain = _uncertainties(known.get(claims.descriptor_hash))
-        for reading in proof.readings():
+        for reading in _readings(proof):
             for cells in _cells(reading, uncertain):
                 row = (iso(reading.time_ms), CLOCKS[claims.time.source], reading.instrument, *cells)
                 yield ",".join((*row, _flags(reading.flags), str(claims.seq), claims.log.hex())) + "\r\n"
@@ -40,11 +40,19 @@ def csv(proofs: Iterable[Proof], finding: Finding) -> Iterator[str]:
 def senml(proofs: Iterable[Proof], _finding: Finding) -> Iterator[str]:
     before = "[\n"
     for proof in proofs:
-        for reading in proof.readings():
+        for reading in _readings(proof):
             for record in _records(proof.claims, reading):
                 yield before + record
                 before = ",\n"
     yield "\n]\n" if before == ",\n" else "[]\n"
+
+
+def _readings(proof: Proof) -> tuple[Reading, ...]:
+    """None of them where they cannot be read: they count for nothing (§4.12)."""
+    try:
+        return proof.readings()
+    except Refused:
+        return ()
 
 
 def _cells(reading: Reading, uncertain: dict[tuple[str, str], float]) -> Iterator[tuple[str, str, str, str]]:

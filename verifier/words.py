@@ -69,6 +69,9 @@ def _who(finding: Finding) -> Iterator[str]:
         f"{_count(finding.proofs, 'proof')} (seq {finding.first_seq} to {finding.last_seq}) with "
         f"{_count(finding.readings, 'reading')}; every signature and link of the chain fits."
     )
+    for code, count in finding.unreadable:
+        keep = "it keeps its place and counts" if count == 1 else "they keep their place and count"
+        yield f"{_count(count, 'proof')} with readings that cannot be read ({code}): {keep} for nothing."
     if len(finding.logs) > 1:
         for log in finding.logs:
             yield f"  log {log.log.hex()}: {log.proofs} proofs, seq {log.first_seq} to {log.last_seq}"

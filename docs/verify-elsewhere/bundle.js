@@ -1,6 +1,7 @@
 // Judges a whole bundle (docs/protocol.md §11.2) and says what it shows (§11.3).
 import { getEncoded } from 'cbor2'
-import { Wrong, byGateway, cbor, hash, hex, items, keyOf, number, open, require_, same, signedBy } from './signed.js'
+import { Wrong, byGateway, cbor, hash, hex, items, keyOf, open, require_, same, signedBy } from './signed.js'
+import { readings } from './payload.js'
 
 // §9
 const FLAGS = {
@@ -8,24 +9,9 @@ const FLAGS = {
   8: 'quality_warming_up', 16: 'quality_retried', 32: 'quality_clamped',
   64: 'calibration_expired', 128: 'quality_cross_check', 256: 'quality_late', 512: 'quality_reopened'
 }
-function readings (pack, device, flags) { // how many; counts their quality flags (§3.3)
-  require_(Array.isArray(pack), 'bad_payload', 'not an array')
-  let base = { name: '', time: 0 }, row, count = 0
-  for (const record of pack) {
-    require_(record instanceof Map && record.has(2) !== record.has(8), 'bad_payload', 'not a record with one value')
-    base = { name: record.get(-2) ?? base.name, time: number(record.get(-3) ?? base.time) }
-    const [, instrument, quantity] = new RegExp(`^${device}/([a-z0-9-]+)/([a-z0-9._-]+)$`).exec(base.name + (record.get(0) ?? '')) ?? []
-    require_(instrument && (record.has(8) || Number.isFinite(number(record.get(2)))), 'bad_payload', 'a name or a value')
-    const here = `${instrument} ${base.time + number(record.get(6) ?? 0)}`
-    if (here !== row) count++
-    row = here
-    if (quantity === 'quality') for (const bit in FLAGS) if (record.get(2) & bit) flags[FLAGS[bit]] = (flags[FLAGS[bit]] ?? 0) + 1
-  }
-  return count
-}
 
 export async function verify (file, gatewayKeys) {
-  const proofs = [], receipts = [], certificates = [], turns = [], gaps = [], flags = {}
+  const proofs = [], receipts = [], certificates = [], turns = [], gaps = [], flags = {}, unreadable = {}
   const beacons = new Map(), descriptors = new Map(), apart = new Map()
   let device, network, joined, lost = 0, count = 0, key = {}
   async function turn (bytes, of) { // a change of the device's key (§8.4)
@@ -86,9 +72,14 @@ export async function verify (file, gatewayKeys) {
       await signedBy(object, [key.now])
       require_(claims.get(1) === device, 'unknown_device', 'a proof of another device')
       require_(claims.get(3) === network, 'wrong_network', 'sealed for another network')
-      let pack
-      try { pack = cbor(object.payload) } catch (error) { throw new Wrong('bad_payload', error.message) }
-      count += readings(pack, device, flags)
+      try { // one whose readings cannot be read keeps its place (§4.12)
+        const [found, bits] = readings(object.payload, device)
+        count += found
+        for (const field of bits) for (const bit in FLAGS) if (field & bit) flags[FLAGS[bit]] = (flags[FLAGS[bit]] ?? 0) + 1
+      } catch (error) {
+        if (!(error instanceof Wrong)) throw error
+        unreadable[error.code] = (unreadable[error.code] ?? 0) + 1
+      }
       const described = claims.get(-70005), carried = described instanceof Map
       const descriptor = carried ? hash(getEncoded(described)) : hex(described)
       if (carried) descriptors.set(descriptor, described)
@@ -142,6 +133,8 @@ export async function verify (file, gatewayKeys) {
     return times.includes(null) ? null : of(times)
   }
   const described = proofs.map((proof) => descriptors.get(proof.descriptor)).filter(Boolean)
+  const classes = [...new Set(described.map((d) => d.get(3)))].sort()
+  if (described.length < proofs.length) classes.push('not stated')
   const instruments = (described.at(-1)?.get(6) ?? []).map((i) => {
     const mine = i.get(8).flatMap(([quantity]) => certificates.filter((c) => c.said.get(2) === quantity && c.said.get(1).join() === [i.get(5), i.get(6), i.get(7)].join()).slice(-1))
     const combined = mine.length > 1 ? hash(Buffer.from(mine.map((c) => c.hash).join(''), 'hex')) : mine[0]?.hash
@@ -151,8 +144,8 @@ export async function verify (file, gatewayKeys) {
   })
   return {
     valid: true, device, network, network_kind: joined.kind, gateway: joined.gateway,
-    key_class: described.at(-1)?.get(3) ?? 'not stated', simulated: described.length ? described.some((d) => d.get(4)) : null,
-    proofs: proofs.length, readings: count, first_seq: first.seq, last_seq: last.seq,
+    key_class: classes.join(', '), simulated: described.some((d) => d.get(4)) || (described.length < proofs.length ? null : false),
+    proofs: proofs.length, readings: count, unreadable, first_seq: first.seq, last_seq: last.seq,
     parts, signed_after_s: all(least, 'signed_after_s'), signed_before_s: all(most, 'signed_before_s'),
     receipted_seq: most(covering.filter((r) => r.log === last.log).map((r) => r.seq)) ?? 0,
     turns: turns.map((t) => ({ ...t, confirmed: covered >= t.confirmed })), elsewhere,

@@ -12,7 +12,6 @@ export const hex = (bytes) => Buffer.from(bytes).toString('hex')
 export const same = (a, b) => a instanceof Uint8Array && b instanceof Uint8Array && hex(a) === hex(b)
 const STRICT = { cde: true, rejectDuplicateKeys: true, rejectUndefined: true, preferMap: true, saveOriginal: true, maxDepth: 16 }
 export const cbor = (bytes) => { try { return decode(bytes, STRICT) } catch (error) { throw new Wrong('malformed', error.message) } }
-export const number = (x) => (x instanceof Tag && x.tag === 4 ? Number(`${x.contents[1]}e${x.contents[0]}`) : Number(x))
 // integers of any size as they are
 export const json = (said, indent) => JSON.stringify(said, (_, x) => (typeof x === 'bigint' ? `\0${x}` : x), indent).replace(/"\\u0000(\d+)"/g, '$1')
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from proof import bundle
+from proof import bundle, cbor, cose
 from proof.sequence import Spoiled
 from tests.node_parts import SOURCE, judged, second_verifier
-from tests.proof_samples import GATEWAY
+from tests.proof_samples import DEVICE, GATEWAY
 from tests.unit.proof.test_sequence import SMALL, flipped
-from tests.vectors import make_bundles
+from tests.vectors import make_bundles, make_good
+from tests.vectors.make_bundles import UNREADABLE
 from tests.vectors.make_good import Vector
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(180)]  # the first one installs, on a busy machine
@@ -76,6 +77,35 @@ def test_the_command_prints_json_and_its_exit_code_is_the_verdict(program, tmp_p
         good = vector.expected == "accepted"
         assert (done.returncode, done.stderr) == (0 if good else 2, "")
         assert json.loads(done.stdout)["valid"] is good
+
+
+def test_both_read_and_leave_out_the_same_packs(judge):
+    bundles = [make_bundles.of(make_good.JOINED, make_bundles.with_pack(p)) for p in UNREADABLE.values()]
+    said = dict(zip(UNREADABLE, judge(bundles), strict=True))
+    ours = dict(zip(UNREADABLE, map(make_bundles.essential, bundles), strict=True))
+    assert said == ours
+    assert {name: sum(found["unreadable"].values()) for name, found in ours.items()} == dict.fromkeys(ours, 1)
+
+
+def test_a_key_id_that_is_a_part_of_one_is_none(judge):
+    header = cbor.decode(cose.parse(make_good.WITH_DESCRIPTOR, cose.Typ.PROOF).protected, 4096, "")
+    for kid in (b"", header[4][:7], header[4] + b"\0", header[4].hex()):
+        protected, payload = cbor.encode(header | {4: kid}), b"\x80"
+        signature = DEVICE.sign(cose._to_be_signed(protected, payload))
+        data = b"\xd2\x84" + cbor.bstr(protected) + b"\xa0" + cbor.bstr(payload) + cbor.bstr(signature)
+        bundle_ = make_bundles.of(make_good.JOINED, data)
+        assert judge([bundle_]) == [{"valid": False, "code": "malformed", "number": 2}]
+        with pytest.raises(Spoiled) as spoiled:
+            bundle.examine(bundle_, [GATEWAY.public_key])
+        assert (spoiled.value.verdict.reason.value, spoiled.value.place.number) == ("malformed", 2)
+
+
+@pytest.mark.parametrize("given", [(), ("nowhere",), ("nowhere", "ab" * 32), ("verify.js", "xyz")])
+def test_what_the_command_cannot_do_is_one_sentence(program, given):
+    words = ["node", "verify.js", *given]
+    done = subprocess.run(words, cwd=program, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(("Give it a bundle", "Cannot read nowhere: ENOENT"))
 
 
 def test_the_lock_file_names_no_registry():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from proof import beacon, bundle, calibration, cbor, cose, joining, receipt, rotation, sealing
@@ -142,6 +143,43 @@ EVERY_KIND = (
 
 def of(*objects: bytes, device: str = DEVICE_ID, network: str = NETWORK) -> bytes:
     return b"".join(bundle.write(device, network, objects))
+
+
+def with_pack(pack: bytes, like: bytes = WITH_DESCRIPTOR) -> bytes:
+    return cose.sign(Typ.PROOF, cose.parse(like, Typ.PROOF).claims, pack, DEVICE, cose.CONTENT_SENML_CBOR)
+
+
+def record(*more: dict[int, Any], **changes: Any) -> bytes:
+    """A pack that begins with a good record, changed."""
+    base = {-3: NOW_S, -2: f"{DEVICE_ID}/", 0: "bme280-76/temperature", 1: "Cel", 2: 21}
+    first = base | {int(label[1:]): value for label, value in changes.items()}
+    return cbor.encode([{label: value for label, value in first.items() if value is not None}, *more])
+
+
+# In no other way wrong than in one.
+UNREADABLE = {
+    "not_cbor": b"\xff",
+    "no_array": cbor.encode({}),
+    "not_finite": record(_2=float("inf")),
+    "unknown_unit": record(_1="furlong"),
+    "no_unit": record(_1=None),
+    "no_value": record(_2=None),
+    "text_value": record(_2="21"),
+    "far_value": record(_2=2**63),
+    "of_another": record({0: "", 1: "Cel", 2: 1, -2: f"{STRANGER_ID}/a/b"}),
+    "bad_name": record(_0="bme280-76/Temperature"),
+    "relative_time": record({0: "bme280-76/pressure", 1: "Pa", 2: 1, -3: 2**28 - 1}),
+    "late_time": record({0: "bme280-76/pressure", 1: "Pa", 2: 1, -3: 2**40}),
+    "twice": record({0: "bme280-76/temperature", 1: "Cel", 2: 1}),
+    "unknown_label": record(_7=1),
+    "large_flags": record({0: "bme280-76/quality", 2: 65536}),
+    "long_raw": record({0: "bme280-76/raw", 8: bytes(65)}),
+    "raw_value": record({0: "bme280-76/temperature", 8: b"1"}),
+    "false_time": cbor.encode([cbor.decode(record(), 4096, "")[0] | {6: False}]),
+    "false_base_value": cbor.encode([cbor.decode(record(), 4096, "")[0] | {-5: False}]),
+    "null_name": cbor.encode([{-3: NOW_S, -2: f"{DEVICE_ID}/a/b", 0: None, 1: "Cel", 2: 1}]),
+    "long_decimal": record(_2=Decimal("1e-19")),
+}
 
 
 def received(data: bytes, at_s: int) -> bytes:
@@ -285,6 +323,30 @@ def good_bundles() -> Iterator[Vector]:
             following(FAR_AHEAD, prev=FAR_GAP.last_hash, gaps=(FAR_GAP,)),
         ),
     )
+    no_unit, no_pack = (with_pack(UNREADABLE[name]) for name in ("unknown_unit", "not_finite"))
+    yield good(
+        "_unknown_unit",
+        "a proof whose readings cannot be read keeps its place, and they count for nothing",
+        of(
+            JOINED,
+            BEACON_BYTES,
+            no_unit,
+            following(no_unit, reading(1)),
+            receipt_of(1, cose.object_hash(no_unit)),
+        ),
+    )
+    yield good("_bad_payload", "a value that is not finite", of(JOINED, no_pack, following(no_pack)))
+    real = replace(DESCRIPTOR, key_class="tpm2", simulated=False)
+    first = proof(descriptor=real, descriptor_hash=real.hash())
+    unknown = following(first, reading(1), descriptor_hash=bytes(32))
+    simulated = following(unknown, reading(2), descriptor=DESCRIPTOR)
+    yield good("_described", "a device that is none of the simulator's", of(JOINED, first))
+    yield good(
+        "_partly_described",
+        "nothing shows that what the second proof names is not simulated",
+        of(JOINED, first, unknown),
+    )
+    yield good("_partly_simulated", "one proof says so", of(JOINED, first, unknown, simulated))
     yield good("_flags_and_losses", "counted by kind; some bits mean nothing yet", of(JOINED, FLAGGED))
     yield good("_with_challenge", "a proof that answers a challenge", of(JOINED, BEACON_BYTES, EVERYTHING))
     yield good(
@@ -372,7 +434,6 @@ def bad_bundles() -> Iterator[Vector]:
     yield bad(
         "proof_of_another_network", "sealed for it", of(JOINED, proof(network="heath")), 2, "wrong_network"
     )
-    yield bad("bad_payload", "a value that is not finite", of(JOINED, _not_finite()), 2, "bad_payload")
     foreign = receipt.sign(Receipt(DEVICE_ID, LOG, 1, cose.object_hash(first), NOW_S), STRANGER, NOW_S)
     yield bad("receipt_by_a_stranger", "no gateway's key", of(JOINED, first, foreign), 3, "bad_key")
     of_another = receipt.sign(Receipt(STRANGER_ID, LOG, 1, cose.object_hash(first), NOW_S), GATEWAY, NOW_S)
@@ -423,12 +484,6 @@ def bad_bundles() -> Iterator[Vector]:
     yield bad("certificate_by_another", "than it names", of(JOINED, by_another, first), 2, "bad_key")
     described = cbor.encode(replace(DESCRIPTOR, version="9.9.9").to_map())
     yield bad("descriptor_of_nothing", "no proof names it", of(JOINED, described, first), 2, "malformed")
-
-
-def _not_finite() -> bytes:
-    record = {-3: NOW_S, -2: f"{DEVICE_ID}/", 0: "bme280-76/temperature", 1: "Cel", 2: float("inf")}
-    signed = cose.parse(WITH_DESCRIPTOR, Typ.PROOF)
-    return cose.sign(Typ.PROOF, signed.claims, cbor.encode([record]), DEVICE, cose.CONTENT_SENML_CBOR)
 
 
 def _second_turn() -> bytes:

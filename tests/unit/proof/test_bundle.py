@@ -15,6 +15,7 @@ from tests.proof_samples import (
     BEACON,
     BEACON_BYTES,
     BME280,
+    DESCRIPTOR,
     DEVICE_ID,
     GATEWAY,
     LOG,
@@ -142,6 +143,25 @@ def test_every_part_needs_a_beacon_of_its_own():
     assert examine(JOINED, BEACON_BYTES, OLD, unheard, following(unheard)).signed_after_s is None
     early = proof(log=b"\2" * 8, prev=NAMED, freshness=(cose.object_hash(EARLY_BYTES),))
     assert examine(JOINED, BEACON_BYTES, EARLY_BYTES, OLD, early).signed_after_s == NOW_S - 7200
+
+
+REAL = replace(DESCRIPTOR, key_class="tpm2", simulated=False)
+BY_REAL = proof(descriptor=REAL, descriptor_hash=REAL.hash())
+UNKNOWN = following(BY_REAL, reading(1), descriptor_hash=bytes(32))
+
+
+@pytest.mark.parametrize(
+    ("objects", "simulated", "key_class"),
+    [
+        ((BY_REAL,), False, "tpm2"),
+        ((UNKNOWN,), None, "not stated"),
+        ((BY_REAL, UNKNOWN), None, "tpm2, not stated"),
+        ((BY_REAL, UNKNOWN, following(UNKNOWN, descriptor=DESCRIPTOR)), True, "sim, tpm2, not stated"),
+    ],
+)
+def test_what_is_not_described_is_neither_real_nor_of_a_key_class(objects, simulated, key_class):
+    finding = examine(JOINED, *objects)
+    assert (finding.simulated, finding.key_class) == (simulated, key_class)
 
 
 def test_gaps_and_losses_are_told():

@@ -99,6 +99,26 @@ def test_parts_that_nothing_links_are_dated_one_by_one(run, tmp_path):
         assert sentence in out
 
 
+def test_a_proof_whose_readings_cannot_be_read_keeps_its_place_and_they_count_for_nothing(run, tmp_path):
+    wrong = make_bundles.with_pack(make_bundles.UNREADABLE["unknown_unit"])
+    file = written(tmp_path, make_good.JOINED, wrong, following(wrong, reading(1)))
+    table, pack = tmp_path / "csv", tmp_path / "senml"
+    code, out, err = run(file, "--csv", table, "--senml", pack)
+    assert (code, err) == (0, "")
+    assert "2 proofs (seq 1 to 2) with 1 reading; every signature and link of the chain fits." in out
+    assert "1 proof with readings that cannot be read (unknown_unit): it keeps its place and" in out
+    assert [line.split(",")[-2] for line in table.read_text().splitlines()] == ["seq", "2", "2", "2"]
+    assert len(json.loads(pack.read_text())) == 3
+
+
+def test_a_clock_is_not_dated_by_a_proof_whose_readings_cannot_be_read(run, tmp_path):
+    """Its `time` speaks of a first reading that nobody knows."""
+    wrong = make_bundles.with_pack(make_bundles.UNREADABLE["unknown_unit"])
+    unsure = following(wrong, reading(1), time=TimeClaim(65_000_000_000, 0, 0))
+    _code, out, _err = run(written(tmp_path, make_good.JOINED, wrong, unsure), "--json")
+    assert json.loads(out)["coverage"][0]["undated"] == 1
+
+
 def test_flags_are_told_by_instrument_and_with_their_sentence(run, tmp_path):
     _code, out, _err = run(written(tmp_path, make_good.JOINED, make_bundles.FLAGGED))
     assert "Readings flagged: quality_range 1, quality_retried 1, quality_late 1." in out
@@ -356,7 +376,7 @@ def fields(value: object, before: str = "") -> set[str]:
     """Paths of all fields, lists as [] and the names of flags as one."""
     if isinstance(value, list):
         return {path for one in value for path in fields(one, f"{before}[]")}
-    if isinstance(value, dict) and not before.endswith("flags"):
+    if isinstance(value, dict) and not before.endswith(("flags", "unreadable")):
         return {path for name, one in value.items() for path in fields(one, f"{before}.{name}".lstrip("."))}
     return {before}
 
