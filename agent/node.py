@@ -86,6 +86,8 @@ class Node:
         self.device = signer.device
         self.joined = joined
         self._identities: dict[str, Identity] = {}
+        self._identifying = threading.Lock()
+        self._hardware = hardware_model()
         self._news: list[str] = []
         self.diary = Diary(clock)
         self._watch, self._looked_ns = Watch(self.diary), clock.boottime_ns()
@@ -360,8 +362,9 @@ class Node:
             self.tell(error.sentence)
 
     def _identified(self, name: str, identity: Identity) -> None:
-        self._identities[name] = identity
-        self.sealer.descriptor = self._descriptor()
+        with self._identifying:  # many samplers' threads: the last to write has seen them all
+            self._identities[name] = identity
+            self.sealer.descriptor = self._descriptor()
 
     def prove_now(self) -> None:
         """Read every instrument outside its schedule and seal a proof: its owner wants to see one."""
@@ -386,7 +389,7 @@ class Node:
             version=__version__,
             key_class=self._signer.key_class,
             simulated=self._signer.key_class == "sim",
-            hardware=hardware_model(),
+            hardware=self._hardware,
             instruments=tuple(
                 describe(i, self._instruments[i.name], self._identities[i.name], self._certificates[i.name])
                 for i in self._settings.instrument
