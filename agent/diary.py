@@ -60,7 +60,8 @@ class Diary:
         self._lock = threading.Lock()
         self._entries: dict[tuple[str, str], Entry] = {}  # of this run, newest last
         self._old: list[Entry] = []  # of this run, still to be written and no longer to be continued
-        self._written: list[Entry] = []  # in the transaction that is open
+        self._written: list[Entry] = []  # in the transaction that is open, which may write several times
+        self._new: list[Entry] = []  # those of them that got their id in it
         self._next_id = 0
         self._first: tuple[Entry, int, int] | None = None  # as it was before it continued an earlier run's
         self._everything = False
@@ -124,33 +125,34 @@ class Diary:
                 return
             if not self._next_id:
                 self._continue(store, due)
+            self._written += due
             for entry in due:
                 if not entry.id:
                     entry.id, self._next_id = self._next_id, self._next_id + 1
+                    self._new.append(entry)
                 store.execute(
                     f"INSERT OR REPLACE INTO diary ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
                     entry.row(),
                 )
                 entry.changed, entry.written_ns = False, now_ns
             store.execute("DELETE FROM diary WHERE id <= ?", (self._next_id - 1 - MAX_ENTRIES,))
-            self._written = due
 
     def committed(self) -> None:
         with self._lock:
             written = {entry.id for entry in self._written}
             self._old = [entry for entry in self._old if entry.changed or entry.id not in written]
-            self._written, self._first = [], None
+            self._written, self._new, self._first = [], [], None
 
     def undo(self) -> None:
         with self._lock:
             for entry in self._written:
                 entry.changed, entry.written_ns = True, _LONG_AGO_NS
+            for entry in self._new:
+                entry.id = 0
             if self._first is not None:  # the earlier runs' entries are to be read again
                 entry, entry.at_s, entry.count = self._first
-                for entry in self._written:
-                    entry.id = 0
                 self._next_id, self._first = 0, None
-            self._written = []
+            self._written, self._new = [], []
 
     def entries(self, store: Store, limit: int) -> list[dict[str, Any]]:
         """Newest first, those in memory too."""

@@ -86,6 +86,25 @@ def test_what_was_rolled_back_is_written_with_the_next_transaction(diary, journa
     assert len(on_disk(journal)) == 1
 
 
+@pytest.mark.parametrize("earlier", [0, 2])
+def test_what_two_writes_of_one_transaction_rolled_back_is_written_once_each(diary, journal, clock, earlier):
+    """A job that seals writes a second time in its transaction (`agent.keeper`)."""
+    for number in range(earlier):
+        diary.note(f"before_{number}")
+        write(diary, journal)
+    journal.begin()
+    for code in ("started", "stopped"):
+        diary.note(code)
+        diary.write(journal)
+    journal.rollback()
+    diary.undo()
+    write(diary, journal)
+    codes = sorted(entry["code"] for entry in on_disk(journal))
+    assert codes == [*(f"before_{number}" for number in range(earlier)), "started", "stopped"]
+    rows = journal.execute("SELECT count(*), count(DISTINCT id) FROM diary").fetchone()
+    assert rows == (earlier + 2, earlier + 2)
+
+
 def test_nothing_new_writes_nothing(diary, journal, clock):
     diary.note("started")
     write(diary, journal)
