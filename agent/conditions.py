@@ -34,10 +34,10 @@ _STOPPED_FOR = (Reason.REVOKED, Reason.SUSPENDED)
 Severity = Literal["error", "warning"]
 # Every code there is, for views that also say what does not hold.
 CODES = (
-    "disk_failing", "journal_nearly_full", "disk_nearly_full", "superseded", "refused", "proof_refused",
-    BROKER_REFUSES, OFFLINE, NO_GATEWAY, "not_publishing", "not_receipted", "instrument_stopped",
-    "instrument_gone", "instrument_troubled", "clock_behind", "clock_unsure", "no_receipt_yet",
-    "receipts_old",
+    "disk_failing", "not_sealing", "journal_nearly_full", "disk_nearly_full", "superseded", "refused",
+    "proof_refused", BROKER_REFUSES, OFFLINE, NO_GATEWAY, "not_publishing", "not_receipted",
+    "instrument_stopped", "instrument_gone", "instrument_troubled", "clock_behind", "clock_unsure",
+    "no_receipt_yet", "receipts_old",
 )  # fmt: skip
 
 
@@ -55,7 +55,7 @@ class Condition:
 @dataclass(frozen=True, slots=True)
 class Situation:
     """`stored` is what the journal says, `problem` the sentence of one that cannot be written now, else "";
-    `free_bytes` is what its file system has left."""
+    `free_bytes` is what its file system has left, `unsealed` why no proof can be sealed, else ""."""
 
     stored: Stored
     link: LinkState
@@ -64,6 +64,7 @@ class Situation:
     journal: JournalSettings
     problem: str = ""
     free_bytes: int | None = None
+    unsealed: str = ""
 
     @property
     def clock_behind(self) -> bool:
@@ -94,6 +95,14 @@ def _journal(now: Situation) -> Iterator[Condition]:
             now.problem,
             "Readings are lost until it can be written again. Look at the disk (`df`, `dmesg`); a card that "
             "fails is to be replaced.",
+            "error",
+        )
+    if now.unsealed:
+        yield Condition(
+            "not_sealing",
+            now.unsealed,
+            "Readings are kept in the journal meanwhile. Restart the agent "
+            "(`sudo systemctl restart fieldproof-agent`); if it stays so, its log says more.",
             "error",
         )
     unreceipted = now.stored.bytes_used * now.stored.unreceipted_share

@@ -98,6 +98,8 @@ class Keeper:
         self._held: deque[Captured] = deque()
         self.problem = ""
         """The sentence of a journal that could not be written the last time; "" while it can."""
+        self.unsealed = ""
+        """The sentence of a seal that failed the last time, by no fault of the disk; "" while it can."""
         self.turns = 0
         """How often the thread has gone round: what the watchdog looks at."""
         self.on_appended: Callable[[Captured], None] = lambda _sample: None
@@ -361,6 +363,8 @@ class Keeper:
                 _log.error("proof not sealed", problem=str(error))
                 if isinstance(error, sqlite3.Error | OSError):
                     self.problem = f"The journal {self._journal.path} cannot be written: {error}."
+                elif not isinstance(error, AgentError):
+                    self.unsealed = f"No proof can be sealed: {str(error)[:200].rstrip('.')}."
                 self._seal_after_ns = self._clock.boottime_ns() + _RETRY_NS
 
     def _seal(self, journal: Journal, challenge: Asked | None = None) -> None:
@@ -372,6 +376,7 @@ class Keeper:
             papers.keep_beacon(journal, beacon.hash, data)
         sealed = self._sealer.seal(journal)
         self._sealer.freshness = self._sealer.freshness[:1]
+        self.unsealed = ""
         _log.info("proof sealed", seq=sealed.seq, readings=sealed.readings, bytes=sealed.size)
 
     def _make_room(self, force: bool = False) -> bool:

@@ -250,6 +250,7 @@ class Node:
             self._settings.journal,
             self.keeper.problem or problem,
             free,
+            self.keeper.unsealed,
         )
 
     def quantities(self, instrument: str) -> tuple[Quantity, ...]:

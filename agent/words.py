@@ -24,6 +24,7 @@ SENTENCES = {
     "instrument_gone": "An instrument was gone.",
     "instrument_stopped": "An instrument was given up: it needs a person.",
     "disk_failing": "The journal could not be written.",
+    "not_sealing": "No proof could be sealed.",
     "disk_nearly_full": "The journal's disk was nearly full.",
     "journal_nearly_full": "The journal was nearly full of proofs without a receipt.",
     "evicted": "The journal was full: proofs without a receipt were given up, and that is said, signed.",

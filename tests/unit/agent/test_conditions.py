@@ -107,6 +107,7 @@ CASES = {
         "The journal's disk has 70.0 MB left; below 64.0 MB old proofs are given up.",
     ),
     "disk_failing": ({"problem": "It cannot be written."}, "It cannot be written."),
+    "not_sealing": ({"unsealed": "No proof can be sealed: why."}, "No proof can be sealed: why."),
     "receipts_old": (of_store(last_receipted_s=NOW_S - 5 * 3600), "The last receipted reading is 5.0 h old."),
     "no_receipt_yet": (of_store(last_receipted_s=None), "No reading has been receipted yet."),
 }

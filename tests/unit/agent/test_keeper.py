@@ -464,10 +464,13 @@ def test_a_sealer_that_fails_stops_no_sample(tmp_path):
         for _ in range(3):
             assert rig.append()
         rig.settle()
+        assert rig.keeper.unsealed.startswith("No proof can be sealed: ")
+        assert rig.keeper.problem == ""
         rig.sealer.descriptor = make_descriptor()
         rig.clock.advance(10)
         assert rig.append()
         rig.settle()
+        assert rig.keeper.unsealed == ""
         assert rig.numbers() == [0, 1, 2, 3]
         assert len(rig.proofs()) == 2
 
