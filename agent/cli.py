@@ -216,7 +216,7 @@ def _bundle(found: Settings, since_s: int, until_s: int) -> Iterator[bytes]:
         yield held.removesuffix(control.END)
         return
     except TryAgain:
-        if found.control_socket.exists():
+        if held or not control.nobody(found.control_socket):
             raise
     certificates = [s.data for i in found.instrument for s in read_certificates(i, found.calibrators)]
     device = open_key(found.key).device

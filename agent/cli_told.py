@@ -66,7 +66,7 @@ def explain(
 def _at_rest(found: Settings, question: Callable[[sqlite3.Connection], T], nothing: T) -> T:
     """The answer of a journal whose agent does not run; nothing is changed, and no file left beside it."""
     path = found.journal_path
-    if found.control_socket.exists():
+    if not control.nobody(found.control_socket):
         raise TryAgain(f"An agent is at {found.control_socket} and does not answer: try again.")
     if not path.exists():
         return nothing

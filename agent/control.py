@@ -129,6 +129,19 @@ def ask(path: Path, request: str) -> Iterator[bytes]:
             raise TryAgain(f"No agent answers at {path}: start it with fieldproof-agent run.") from None
 
 
+def nobody(path: Path) -> bool:
+    """Whether no agent listens at `path`; one that was killed leaves its socket's file behind."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as sock:
+        sock.settimeout(_TIMEOUT_S)
+        try:
+            sock.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return True
+        except OSError:  # busy, or another user's
+            return False
+        return False
+
+
 def ask_status(path: Path) -> dict[str, object]:
     """The running agent's report; raises `TryAgain`."""
     return _answer(path, "status", "healthy")

@@ -25,7 +25,7 @@ from agent.clock import SystemClock
 from agent.errors import FixConfig, HardStop, TryAgain
 from agent.keystore import open_key
 from agent.node import hold
-from agent.settings import Settings
+from agent.settings import Settings, load
 from drivers.contract import Identity
 from drivers.errors import NeedsHuman
 from hardware_sim.worlds import ClimateWorld
@@ -410,6 +410,32 @@ def child(member, tmp_path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
     for one in made:
         one.kill()
         one.communicate(timeout=10)
+
+
+@pytest.mark.parametrize("command", [["log"], ["explain"], ["export", "-o", "all.cbor"]])
+def test_what_a_killed_agent_left_can_be_asked_for(member, child, until, tmp_path, command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = settings_of(member[0], NOWHERE)
+    process = child(NOWHERE)
+    until(captured(settings), 30, what="samples")
+    process.kill()
+    process.communicate(timeout=10)
+    assert settings.control_socket.exists()
+    done = CliRunner().invoke(app, [*command, "-c", str(member[0])])
+    assert (done.exit_code, done.exception) == (0, None), done.output
+
+
+def test_an_agent_that_dies_in_an_export_leaves_no_half_of_a_bundle(member, tmp_path, monkeypatch):
+    settings = load(member[0])
+
+    def dying(_path: Path, _request: str) -> Iterator[bytes]:
+        yield b"the first half"
+
+    monkeypatch.setattr("agent.control.ask", dying)
+    done = CliRunner().invoke(app, ["export", "-o", str(tmp_path / "all.cbor"), "-c", str(member[0])])
+    assert done.exit_code != 0
+    assert not settings.control_socket.exists()
+    assert "in the middle" in str(done.exception)
 
 
 def readings_in_proofs(settings: Settings) -> tuple[int, int]:
