@@ -17,10 +17,10 @@ import sqlite3
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from agent.clock import Wall
 from agent.journal import Journal, unpacked
@@ -35,6 +35,7 @@ _SERIES_AT_WIDTH = 100  # of more, each has wider buckets
 _AT_ONCE = 4  # proofs
 _REST = 2.0  # times as long as a piece took
 Caller = Callable[[Callable[[Journal], Any]], Any]
+_Reading = tuple[str, float, tuple[tuple[str, str, float], ...], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,9 @@ class History:
         }
         self._newest: dict[str, Newest] = {}
         self._heard_s: dict[str, float] = {}  # the first that was appended: nothing is filled after it
-        self.filled = False
-        """Whether what the journal knew is here."""
+        self._place: tuple[int, int] | None = None  # in the journal: so far it was read
+        self.state: Literal["filling", "filled", "failed"] = "filling"
+        """Whether what the journal knew is here; "failed" where it does not come at the moment."""
 
     def append(self, sample: Captured) -> None:
         """A reading that was just taken; from its sampler's thread, which it does not make wait."""
@@ -168,36 +170,41 @@ class History:
         return 1.5 * self.width_s if narrow else 1.5 * told.interval_s + self.width_s
 
     def fill(self, read: Caller, now_s: float, stop: threading.Event) -> None:
-        """What the journal keeps of the last 48 hours before `now_s`. Raises `AgentError` where it does not
-        answer; a proof that cannot be read is passed over."""
-        began_s = time.monotonic()
-        for piece in _stored(read, now_s - SPAN_S):
-            for instrument, at_s, values, flags in piece:
-                if now_s - SPAN_S <= at_s:
-                    self._add(instrument, at_s, values, flags, stored=True)
-            if stop.wait(_REST * (time.monotonic() - began_s)):
-                return
+        """What the journal keeps of the last 48 hours before `now_s`; a proof that cannot be read is passed
+        over. Raises `AgentError` where the journal does not answer; called again, it goes on from there."""
+        since_s, began_s = now_s - SPAN_S, time.monotonic()
+
+        def rest() -> bool:
+            nonlocal began_s
+            ended = stop.wait(_REST * (time.monotonic() - began_s))
             began_s = time.monotonic()
-        self.filled = True
+            return ended
+
+        if self._place is None:
+            samples, self._place = read(_unsealed)
+            for row in samples:
+                self._take(_of_sample(row), since_s)
+            if rest():
+                return
+        while batch := read(partial(_proofs_before, place=self._place)):
+            self.state = "filling"
+            for log_id, seq, _, message, proof_hash in batch:
+                self._place = (log_id, seq)  # first: nothing is counted twice
+                self._take(_of_proof(message, proof_hash, seq) if message else (), since_s)
+                if rest():
+                    return
+            if all(last_s < since_s for _, _, last_s, _, _ in batch):
+                break
+        self.state = "filled"
+
+    def _take(self, readings: Iterable[_Reading], since_s: float) -> None:
+        for instrument, at_s, values, flags in readings:
+            if since_s <= at_s:
+                self._add(instrument, at_s, values, flags, stored=True)
 
 
 def _text(text: str) -> str:
     return '"' + "".join(c if c.isalnum() or c in " %/._-" else f"\\u{ord(c):04x}" for c in text[:64]) + '"'
-
-
-_Reading = tuple[str, float, tuple[tuple[str, str, float], ...], int]
-
-
-def _stored(read: Caller, since_s: float) -> Iterator[list[_Reading]]:
-    """The journal's readings in pieces, newest first."""
-    samples, place = read(_unsealed)
-    yield [reading for row in samples for reading in _of_sample(row)]
-    while batch := read(partial(_proofs_before, place=place)):
-        for log_id, seq, _, message, proof_hash in batch:
-            place = (log_id, seq)
-            yield _of_proof(message, proof_hash, seq) if message else []
-        if all(last_s < since_s for _, _, last_s, _, _ in batch):
-            return
 
 
 def _unsealed(journal: Journal) -> tuple[list[tuple[Any, ...]], tuple[int, int]]:

@@ -36,7 +36,7 @@ from web.response import Answer, OneAtATime, as_download, as_json, as_text, whol
 T = TypeVar("T")
 WWW = Path(__file__).parent / "www"
 PROOFS, LOG_LINES = 20, 50
-_KEPT_S = 1.0
+_KEPT_S, _AGAIN_S = 1.0, 60.0
 _MOST_KEPT = 8  # histories of instruments, some 50 KB each
 _LATEST_S = 2**40
 _Way = dict[str, Any]
@@ -96,10 +96,17 @@ class Page:
         }
 
     def _fill(self) -> None:
-        try:
-            self._history.fill(self._node.keeper.read, self._node.now_s, self._stop)
-        except AgentError as error:
-            self._node.tell(f"The page cannot show what was before its start: {error.sentence}")
+        while not self._stop.is_set():
+            try:
+                self._history.fill(self._node.keeper.read, self._node.now_s, self._stop)
+                return
+            except AgentError as error:
+                problem = error.sentence
+            except Exception as error:  # noqa: BLE001 whatever it is: it is told, and the next proofs may do
+                problem = repr(error)[:200]
+            self._history.state = "failed"
+            self._node.tell(f"The page cannot show what was before its start, and tries on: {problem}")
+            self._stop.wait(_AGAIN_S)
 
     def _delivered(self, log_id: int, seq: int) -> None:
         self._sent[log_id, seq] = self._node.now_s
@@ -111,7 +118,7 @@ class Page:
             **self._node.status(),
             "version": __version__,
             "now_s": self._node.now_s,
-            "history_filled": self._history.filled,
+            "history": self._history.state,
             "newest": {
                 name: {
                     "at_s": newest.at_s,

@@ -289,21 +289,27 @@ async function showHistory(status) {
     const [told] = await answer.json();
     for (const series of told.series) chartOf(name, series.quantity, series.unit).show(series, told);
   }
-  fill("filling", status.history_filled ? "" : "What was before the agent's start is still being read from its store.");
 }
 
-let historyAtMs = 0;
-let historyWasFilled = false;
+const FILLING = {
+  filling: "What was before the agent's start is still being read from its store.",
+  failed: "What was before the agent's start cannot be read from its store now; the agent tries again every minute.",
+};
+const shown = { atMs: 0, state: null, busy: false };
 
-function considerHistory(status) {
-  const dueMs = historyWasFilled ? HISTORY_MS : 4000;
-  if (Date.now() - historyAtMs < dueMs) return;
-  historyAtMs = Date.now();
-  historyWasFilled = status.history_filled;
-  showHistory(status).catch((error) => {
-    historyAtMs = 0;
+async function considerHistory(status) {
+  fill("filling", FILLING[status.history] ?? "");
+  const due = Date.now() - shown.atMs >= (status.history === "filling" ? 4000 : HISTORY_MS);
+  if (shown.busy || !(due || status.history !== shown.state)) return;
+  shown.busy = true;
+  try {
+    await showHistory(status);
+    Object.assign(shown, { atMs: Date.now(), state: status.history });
+  } catch (error) {
     console.warn(`history: ${error.message}`);
-  });
+  } finally {
+    shown.busy = false;
+  }
 }
 
 /* The way of the last proofs */

@@ -56,7 +56,7 @@ def status(text: str = "roof", tone: str = "warning") -> dict[str, Any]:
         "news": [text],
         "version": text,
         "now_s": NOW_S,
-        "history_filled": True,
+        "history": "filled",
         "newest": {
             text: {"at_s": NOW_S - 60, "flags": 2, "values": [[text, text, 21.5, 1], ["co2", "ppm", 9, 0]]}
         },

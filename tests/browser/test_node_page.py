@@ -21,7 +21,7 @@ def charts(page):
 def test_what_an_owner_sees(station, mosquitto, look, picture, until):
     station.past()
     station.start()
-    until(lambda: station.status()["history_filled"], 90, "the history")
+    until(lambda: station.status()["history"] == "filled", 90, "the history")
     until(lambda: station.status()["healthy"], 60, "a receipt")
     page = charts(look(station.url, DESKTOP))
     page.get_by_role("heading", name="All is well.").wait_for()

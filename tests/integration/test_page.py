@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent import metrics
+from agent.history import History
 from agent.settings import PageSettings, parse
 from drivers.contract import Flag
 from proof import bundle
@@ -43,6 +46,24 @@ def test_the_page_says_how_it_is_and_how_a_proof_went(site, gateway, mosquitto, 
     assert page.json("/api/history?hours=1")[0].keys() == told.keys()
     assert {series["quantity"] for series in told["series"]} == {"temperature", "pressure", "humidity"}
     assert sum(filter(None, told["series"][0]["count"])) >= 3
+
+
+def test_a_history_that_cannot_be_read_is_said_and_read_once_it_can(site, until, monkeypatch):
+    monkeypatch.setattr("agent.page._AGAIN_S", 0.1)
+    fill, broken = History.fill, threading.Event()
+    broken.set()
+
+    def failing(*args: Any) -> None:
+        if broken.is_set():
+            raise ValueError("a surprise")
+        fill(*args)
+
+    monkeypatch.setattr(History, "fill", failing)
+    page = site()
+    until(lambda: page.json("/api/status")["history"] == "failed", 20, "the failure")
+    assert any("a surprise" in said for said in page.json("/api/status")["news"])
+    broken.clear()
+    until(lambda: page.json("/api/status")["history"] == "filled", 20, "the history")
 
 
 def test_metrics_are_the_status_in_prometheus_words(site, until):

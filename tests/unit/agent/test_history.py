@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import tracemalloc
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from agent.errors import TryAgain
 from agent.history import SPAN_S, History, Told
 from agent.sample import Captured
 from drivers.contract import Flag
@@ -117,7 +120,7 @@ def test_what_the_journal_knows_is_filled_in_once_and_not_twice(tmp_path, histor
     history.append(live)
 
     history.fill(lambda job: job(journal), clock.wall().ns / 1e9, threading.Event())
-    assert history.filled
+    assert history.state == "filled"
     found = columns(history, clock.wall().ns / 1e9)
     assert sum(count for count in found["count"] if count) == 32, "some were counted twice, or not at all"
     assert found["count"][:6] == [5] * 6
@@ -152,7 +155,32 @@ def test_filling_ends_when_the_page_does(tmp_path, history):
     stop = threading.Event()
     stop.set()
     history.fill(lambda job: job(journal), START_S, stop)
-    assert not history.filled
+    assert history.state == "filling"
+    journal.close()
+
+
+def test_a_journal_that_falls_silent_is_read_on_from_there_and_nothing_counts_twice(tmp_path, history):
+    clock = FakeClock(wall_s=BEGIN_S)
+    journal, sealer = open_test_journal(tmp_path), make_sealer(clock)
+    journal.begin()
+    for number in range(20):
+        journal.append(captured(clock, number))
+        sealer.seal(journal)
+        clock.advance(60)
+    journal.append(captured(clock, 99))
+    journal.commit()
+    answers = itertools.count()
+
+    def read(job):
+        if next(answers) % 2:
+            raise TryAgain("It did not answer.")
+        return job(journal)
+
+    for _ in range(20):
+        with suppress(TryAgain):
+            history.fill(read, clock.wall().ns / 1e9, threading.Event())
+    assert history.state == "filled"
+    assert sum(filter(None, columns(history, clock.wall().ns / 1e9)["count"])) == 21
     journal.close()
 
 
