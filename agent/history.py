@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
 import threading
@@ -161,8 +162,7 @@ class History:
             before = number
         names = ("t", "mean", "min", "max", "flags", "count")
         listed = ",".join(f'"{n}":[{",".join(c)}]' for n, c in zip(names, columns, strict=True))
-        # Names and units are of drivers and of a pattern: nothing in them needs escaping, and yet.
-        return f'{{"quantity":{_text(name)},"unit":{_text(series.unit)},{listed}}}'
+        return f'{{"quantity":{json.dumps(name)},"unit":{json.dumps(series.unit)},{listed}}}'
 
     def _hole_s(self, told: Told) -> float:
         """Two readings farther apart than this have one missing between them."""
@@ -201,10 +201,6 @@ class History:
         for instrument, at_s, values, flags in readings:
             if since_s <= at_s:
                 self._add(instrument, at_s, values, flags, stored=True)
-
-
-def _text(text: str) -> str:
-    return '"' + "".join(c if c.isalnum() or c in " %/._-" else f"\\u{ord(c):04x}" for c in text[:64]) + '"'
 
 
 def _unsealed(journal: Journal) -> tuple[list[tuple[Any, ...]], tuple[int, int]]:

@@ -334,9 +334,10 @@ class Node:
         """What became of proof `seq`; without one, what was rejected or flagged lately. Raises `TryAgain`."""
         if seq is None:
             return self.keeper.read(explain.lately, _STATUS_S)
-        return self.keeper.read(lambda journal: explain.proof(journal, seq, self._sent_s), _STATUS_S)
+        return self.keeper.read(lambda journal: explain.proof(journal, seq, self.sent_s), _STATUS_S)
 
-    def _sent_s(self, log_id: int, seq: int) -> float | None:
+    def sent_s(self, log_id: int, seq: int) -> float | None:
+        """When the broker had that proof the last time, by the wall clock; None where that is not known."""
         ago_s = self.publisher.sent_ago_s(log_id, seq)
         return None if ago_s is None else self._clock.wall().ns / 1e9 - ago_s
 

@@ -16,15 +16,17 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from agent import __version__, metrics
 from agent.errors import AgentError
 from agent.history import HOURS, History, Told
 from agent.journal import Journal, unpacked
 from agent.node import Node
+from agent.papers import Place, Row
 from agent.sampler import decimals
 from agent.settings import Settings
 from proof import sealing
@@ -36,7 +38,7 @@ from web.response import Answer, OneAtATime, as_download, as_json, as_text, whol
 T = TypeVar("T")
 WWW = Path(__file__).parent / "www"
 PROOFS, LOG_LINES = 20, 50
-_KEPT_S, _AGAIN_S = 1.0, 60.0
+_KEPT_S, _AGAIN_S, _PATIENCE_S = 1.0, 60.0, 8.0
 _MOST_KEPT = 8  # histories of instruments, some 50 KB each
 _LATEST_S = 2**40
 _Way = dict[str, Any]
@@ -65,7 +67,6 @@ class Page:
             for i in settings.instrument
             for q in node.quantities(i.name)
         }
-        self._sent: OrderedDict[tuple[int, int], float] = OrderedDict()
         self._sealed: OrderedDict[tuple[int, int], int | None] = OrderedDict()
         self._status, self._proofs = Kept(self._make_status), Kept(self._make_proofs)
         self._log = Kept(lambda: node.log(LOG_LINES))
@@ -76,7 +77,6 @@ class Page:
         self._server = server.serve(app.make(self._handlers(), files, home_only=True), settings.page.listen)
         self.port = self._server.port
         node.keeper.on_appended = self._history.append
-        node.publisher.on_delivered = self._delivered
         self._filler = threading.Thread(target=self._fill, name="page-history", daemon=True)
         self._filler.start()
 
@@ -108,11 +108,6 @@ class Page:
             self._node.tell(f"The page cannot show what was before its start, and tries on: {problem}")
             self._stop.wait(_AGAIN_S)
 
-    def _delivered(self, log_id: int, seq: int) -> None:
-        self._sent[log_id, seq] = self._node.now_s
-        while len(self._sent) > 2 * PROOFS:
-            self._sent.popitem(last=False)
-
     def _make_status(self) -> dict[str, object]:
         return {
             **self._node.status(),
@@ -131,10 +126,10 @@ class Page:
         }
 
     def _make_proofs(self) -> list[_Way]:
-        rows = self._node.keeper.read(_last_proofs, timeout_s=15)
-        for *place, message, proof_hash, _, _, _, _ in rows:
-            if (at := (place[0], place[1])) not in self._sealed:
-                self._sealed[at] = _sealed_at_s(message, proof_hash, at[1])
+        known = frozenset(self._sealed)
+        rows, new = self._node.keeper.read(partial(_last_proofs, known=known), _PATIENCE_S)
+        for log_id, seq, message, proof_hash in new:
+            self._sealed[log_id, seq] = _sealed_at_s(message, proof_hash, seq)
         while len(self._sealed) > 2 * PROOFS:
             self._sealed.popitem(last=False)
         return [
@@ -144,10 +139,10 @@ class Page:
                 "first_s": first_s,
                 "last_s": last_s,
                 "sealed_s": self._sealed.get((log_id, seq)),
-                "sent_s": self._sent.get((log_id, seq)),
+                "sent_s": self._node.sent_s(log_id, seq),
                 "receipted_s": receipted_s,
             }
-            for log_id, seq, _, _, readings, first_s, last_s, receipted_s in rows
+            for log_id, seq, readings, first_s, last_s, receipted_s in rows
         ]
 
     def _history_of(self, query: Mapping[str, str]) -> Answer:
@@ -179,23 +174,38 @@ class Page:
     def _evidence(self, query: Mapping[str, str]) -> Answer:
         since_s = whole_number(query, "since", 0, 0, _LATEST_S)
         until_s = whole_number(query, "until", _LATEST_S, 0, _LATEST_S)
-        pieces = self._one_at_a_time(lambda: self._node.export(since_s, until_s))
+        try:
+            pieces = self._one_at_a_time(lambda: self._node.export(since_s, until_s))
+        except AgentError as error:
+            _refused(error.sentence)
         name = f"fieldproof-{multibase_part(self._node.device)[-8:]}.cbor"
         return as_download(pieces, name)
 
 
 class Kept(Generic[T]):
-    """What `make` gives, made at most once a second."""
+    """What `make` gives, or raises, made at most once a second: of a journal that hangs, one waits a turn."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make, self._lock = make, threading.Lock()
-        self._made: tuple[float, T] | None = None
+        self._made: tuple[float, Callable[[], T]] | None = None
 
     def get(self) -> T:
         with self._lock:
             if self._made is None or time.monotonic() - self._made[0] > _KEPT_S:
-                self._made = (time.monotonic(), self._make())
-            return self._made[1]
+                answer = self._answer()
+                self._made = time.monotonic(), answer
+            return self._made[1]()
+
+    def _answer(self) -> Callable[[], T]:
+        try:
+            value = self._make()
+        except AgentError as error:
+            return partial(_refused, error.sentence)
+        return lambda: value
+
+
+def _refused(sentence: str) -> NoReturn:
+    raise response.NotAnswered(HTTPStatus.SERVICE_UNAVAILABLE, sentence)
 
 
 def _listed(objects: Any) -> Iterator[bytes]:
@@ -205,12 +215,15 @@ def _listed(objects: Any) -> Iterator[bytes]:
     yield b"]"
 
 
-def _last_proofs(journal: Journal) -> list[tuple[Any, ...]]:
-    return journal.execute(
-        "SELECT log_id, seq, data, hash, readings, first_s, last_s, receipted_s FROM proofs "
+def _last_proofs(journal: Journal, known: frozenset[Place]) -> tuple[list[tuple[Any, ...]], list[Row]]:
+    """The newest first, and the stored bytes of those that are not `known`."""
+    rows = journal.execute(
+        "SELECT log_id, seq, readings, first_s, last_s, receipted_s FROM proofs "
         "ORDER BY log_id DESC, seq DESC LIMIT ?",
         (PROOFS,),
     ).fetchall()
+    stored = "SELECT log_id, seq, data, hash FROM proofs WHERE log_id = ? AND seq = ?"
+    return rows, [journal.execute(stored, row[:2]).fetchone() for row in rows if row[:2] not in known]
 
 
 def _sealed_at_s(message: bytes | None, proof_hash: bytes, seq: int) -> int | None:

@@ -12,13 +12,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent import metrics
+from agent.errors import TryAgain
 from agent.history import History
+from agent.page import Kept, _last_proofs
 from agent.settings import PageSettings, parse
 from drivers.contract import Flag
 from proof import bundle
 from tests.integration.daemon_parts import ROOT, settings_of
 from tests.sim_parts import GATEWAY, NOWHERE
-from web.response import STATIC
+from web.response import STATIC, NotAnswered
 
 
 @pytest.mark.mosquitto
@@ -64,6 +66,56 @@ def test_a_history_that_cannot_be_read_is_said_and_read_once_it_can(site, until,
     assert any("a surprise" in said for said in page.json("/api/status")["news"])
     broken.clear()
     until(lambda: page.json("/api/status")["history"] == "filled", 20, "the history")
+
+
+def test_of_a_journal_that_hangs_one_asks_a_second_and_the_others_are_told_what_it_heard(monkeypatch):
+    now_s, asked = [100.0], []
+    monkeypatch.setattr("agent.page.time.monotonic", lambda: now_s[0])
+
+    def hang() -> None:
+        asked.append(now_s[0])
+        now_s[0] += 8.0
+        raise TryAgain("The journal did not answer within 8 s.")
+
+    kept = Kept(hang)
+    for _ in range(3):
+        with pytest.raises(NotAnswered, match="did not answer") as refused:
+            kept.get()
+        assert refused.value.status == 503
+    assert asked == [100.0]
+    now_s[0] += 1.1
+    with pytest.raises(NotAnswered):
+        kept.get()
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("path", ["/api/log", "/api/proofs", "/evidence"])
+def test_a_journal_that_does_not_answer_is_said_as_such(site, monkeypatch, path):
+    page = site()
+
+    def silent(*_args: Any) -> None:
+        raise TryAgain("The journal did not answer within 8 s.")
+
+    monkeypatch.setattr(page.served.node.keeper, "read", silent)
+    reply = page.ask(path)
+    assert (reply.status, b"did not answer within" in reply.body) == (503, True), reply.body
+
+
+def test_of_the_last_proofs_only_new_ones_are_read_whole(site, until, monkeypatch):
+    page = site()
+    until(lambda: page.json("/api/proofs"), 30, "a proof")
+    read, whole = _last_proofs, list[Any]()
+
+    def counting(journal: Any, known: Any) -> Any:
+        rows, new = read(journal, known)
+        whole.extend(row[:2] for row in new)
+        return rows, new
+
+    monkeypatch.setattr("agent.page._last_proofs", counting)
+    (first, *_) = page.json("/api/proofs")
+    until(lambda: page.json("/api/proofs")[0]["seq"] >= first["seq"] + 3, 30, "three more proofs")
+    assert len(whole) == len(set(whole))
+    assert all(proof["sealed_s"] for proof in page.json("/api/proofs"))
 
 
 def test_metrics_are_the_status_in_prometheus_words(site, until):
