@@ -7,9 +7,9 @@ from unittest.mock import Mock
 import pytest
 
 from gateway import evidence
-from proof import bundle, sealing
+from proof import bundle, cbor, cose, sealing
 from proof.claims import Predecessor
-from proof.cose import object_hash
+from proof.cose import CONTENT_SENML_CBOR, Typ, object_hash
 from proof.senml import Measured, Reading
 from proof.sequence import items, reader
 from tests.gateway_parts import GATEWAY, NOW_S, Device, Gateway
@@ -128,3 +128,13 @@ def test_a_log_that_names_the_end_of_the_one_before_it_is_one_part_with_it(gatew
     finding = bundle.examine(bundled(gateway, device, 1, 30), [GATEWAY.public_key])
     assert (finding.proofs, len(finding.logs), len(finding.parts)) == (6, 2, 1)
     assert finding.signed_before_s is not None
+
+
+def test_a_bundle_with_an_accepted_proof_whose_readings_cannot_be_read_is_good_all_the_same(gateway, device):
+    claims = device.claims()
+    data = cose.sign(Typ.PROOF, claims.to_map(), cbor.encode([{0: "x"}]), device.signer, CONTENT_SENML_CBOR)
+    device.seq, device.prev = claims.seq, object_hash(data)
+    gateway.send(device, data, device.seal(row(7)))
+    finding = bundle.examine(bundled(gateway, device, 1, 30), [GATEWAY.public_key])
+    assert (finding.proofs, finding.receipted_seq) == (7, 7)
+    assert finding.unreadable == (("bad_payload", 1),)
