@@ -5,7 +5,7 @@
   `InstrumentGone` closes and opens again (flag 512 on the next sample), `NeedsHuman` stops this instrument
   and is said in the status. A bug of a driver is treated as an instrument that is gone.
 - One that gave a sample since it was opened is opened again at its next instant; one that did not waits, ever
-  longer.
+  longer, from its own interval on: a read that came late is not to cost a fast instrument seconds.
 - A loss that the journal does not take is kept and told with the next one.
 - A sample's time is when its read began. One taken more than a deadline after its instant is late (256).
 - Values are corrected by certificates (§12), then rounded to the power of ten nearest to the instrument's
@@ -101,6 +101,7 @@ class Sampler:
         self._stopping = self._asked_now = self._is_open = False
         self._just_reopened = self._gave = False
         self._backoff = Backoff()
+        self._in_vain = 0  # openings since the last sample
         self._reopen_at_ns, self._newest_ms = 0, -1
         self._instant_ns = clock.boottime_ns()
         self._untold: list[Missed] = []
@@ -258,6 +259,7 @@ class Sampler:
             began_ns = self._moment_ns()
             sample = self._instrument.read(self._settings.deadline_s)
         self._just_reopened, self._gave, self._newest_ms = False, True, began_ns // 10**6
+        self._in_vain = 0
         return sample, began_ns, int(flags)
 
     def _moment_ns(self) -> int:
@@ -313,11 +315,16 @@ class Sampler:
         self._problem(sentence)
         if self._is_open or self._clock.boottime_ns() >= self._reopen_at_ns:
             self._backoff.down(self._clock.boottime_ns())
-            wait_s = 0.0 if self._gave else self._backoff.next_delay_s(random.random())  # noqa: S311 jitter
+            wait_s = 0.0 if self._gave else self._wait_s()
             self._reopen_at_ns = self._clock.boottime_ns() + round(wait_s * 1e9)
         self._is_open = self._gave = False
         self._state = replace(self._state, is_open=False)
         self._instrument.close()
+
+    def _wait_s(self) -> float:
+        own_s = self._settings.interval_s * 2.0 ** min(self._in_vain, 16)
+        self._in_vain += 1
+        return min(own_s, self._backoff.next_delay_s(random.random()))  # noqa: S311 jitter
 
     def _problem(self, sentence: str) -> None:
         if sentence and sentence != self._state.problem:

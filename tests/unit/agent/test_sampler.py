@@ -261,6 +261,13 @@ def test_one_bad_read_costs_its_own_instant_only(bench):
     assert one.lost == [("instrument gone", 1)] * 2
 
 
+def test_waits_grow_from_the_instruments_own_interval_so_two_bad_reads_cost_two_instants(bench):
+    reads = [None, InstrumentGone("late."), InstrumentGone("late."), None]
+    one = bench(Script(reads=reads), 12, step_s=1, deadline_s=0.5).run()
+    assert sum(count for _, count in one.lost) == 2
+    assert len(one.flags) == 10
+
+
 def test_one_that_stays_away_is_asked_ever_less_often(bench):
     script = Script(opens=[InstrumentGone("gone.")] * 1000)
     one = bench(script, 60, opened=False).run()
