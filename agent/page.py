@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
 from agent import __version__, metrics
+from agent.clock import SOURCE_GNSS, SOURCE_NONE, SOURCE_NTP, SOURCE_RTC
 from agent.errors import AgentError
 from agent.history import HOURS, History, Told
 from agent.journal import Journal, unpacked
@@ -31,7 +32,7 @@ from agent.sampler import decimals
 from agent.settings import Settings
 from proof import sealing
 from proof.keys import multibase_part
-from proof.reasons import Refused
+from proof.reasons import QUALITY_REASONS, Refused
 from web import app, response, server
 from web.response import Answer, OneAtATime, as_download, as_json, as_text, whole_number
 
@@ -42,6 +43,26 @@ _KEPT_S, _AGAIN_S, _PATIENCE_S = 1.0, 60.0, 8.0
 _MOST_KEPT = 8  # histories of instruments, some 50 KB each
 _LATEST_S = 2**40
 _Way = dict[str, Any]
+_CLOCKS = {
+    SOURCE_NONE: "not synchronised",
+    SOURCE_NTP: "network time",
+    SOURCE_GNSS: "satellites (GNSS)",
+    SOURCE_RTC: "a battery-backed clock",
+}
+_KEYS = {
+    "file": "in a file on this device: whoever copies the card has the key",
+    "credential": "in a file that only this machine's systemd opens",
+    "tpm2": "kept by a TPM: it opens on this board only",
+    "otp": "kept by the board's one-time memory: it opens on this board only",
+    "sim": "of a simulated device: it proves nothing about the world",
+}
+WORDS = {
+    "flags": {
+        bit: reason.sentence[0].lower() + reason.sentence[1:-1] for bit, reason in QUALITY_REASONS.items()
+    },
+    "clocks": _CLOCKS,
+    "keys": _KEYS,
+}
 
 
 def start(node: Node, settings: Settings) -> Page | None:
@@ -123,6 +144,7 @@ class Page:
                 for name, newest in self._history.newest().items()
             },
             "calibrations": self._node.calibrations(),
+            "words": WORDS,
         }
 
     def _make_proofs(self) -> list[_Way]:

@@ -9,28 +9,10 @@ import { Watch, bytes, el, fill, lasting, moment, timeOf, unit } from "/static/s
 
 const HISTORY_MS = 60_000;
 const PATIENCE_MS = 15_000;
-const FLAGS = {
-  1: "outside its range",
-  2: "jumped",
-  4: "did not move for too long",
-  8: "still warming up",
-  16: "read at the second try",
-  32: "limited by the sensor",
-  64: "calibration expired",
-  128: "contradicts another quantity",
-  256: "read late",
-  512: "just connected again",
-};
-const KEYS = {
-  file: "in a file on this device: whoever copies the card has the key",
-  credential: "in a file that only this machine's systemd opens",
-  tpm2: "kept by a TPM: it opens on this board only",
-  otp: "kept by the board's one-time memory: it opens on this board only",
-  sim: "of a simulated device: it proves nothing about the world",
-};
-const CLOCKS = ["not synchronised", "network time", "satellites (GNSS)", "a battery-backed clock"];
+/** What the agent says of its flags, clocks and keys; with every status. */
+let meaning = { flags: {}, clocks: {}, keys: {} };
 const words = (flags) =>
-  Object.entries(FLAGS)
+  Object.entries(meaning.flags)
     .filter(([bit]) => flags & Number(bit))
     .map(([, word]) => word)
     .join(", ");
@@ -363,7 +345,7 @@ function showStore({ journal, readings, proofs }) {
 
 function showTrust(status) {
   const { clock } = status;
-  const known = CLOCKS[clock.source] ?? "unknown";
+  const known = meaning.clocks[clock.source] ?? "unknown";
   const certificates = Object.entries(status.calibrations).flatMap(([name, list]) => list.map(([quantity, expires]) => [name, quantity, expires]));
   fill(
     "trust",
@@ -373,7 +355,7 @@ function showTrust(status) {
     pairs([
       ["Device", el("code", {}, status.device)],
       ["Network", `${status.network}${status.kind === "test" ? " (a test network)" : ""}`],
-      ["Key", `${status.key_class}: ${KEYS[status.key_class] ?? ""}`],
+      ["Key", `${status.key_class}: ${meaning.keys[status.key_class] ?? ""}`],
       ["Clock", clock.source ? `${known}, at most ${clock.maxerror_s < 1 ? `${Math.ceil(clock.maxerror_s * 1000)} ms` : lasting(clock.maxerror_s)} wrong` : "not synchronised: the gateway dates the readings"],
       ["Link", status.link.connected ? `connected (${status.link.protocol})` : `not connected${status.link.problem ? `: ${status.link.problem}` : ""}`],
       ...status.instruments.map((i) => [i.name, `${i.model || "not opened yet"}${i.serial ? `, ${i.serial.slice(0, 16)}` : ""}; ${calibration(certificates.filter(([name]) => name === i.name), status.now_s)}`]),
@@ -439,6 +421,7 @@ new Watch("/api/status", {
   patienceMs: PATIENCE_MS,
   onSilence: showSilence,
   onAnswer(status) {
+    meaning = status.words;
     showState(status);
     showNow(status);
     showStore(status);

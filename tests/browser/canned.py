@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from agent.page import WWW
+from agent.page import WORDS, WWW
 from web import app, response, server
 from web.response import Answer
 
@@ -57,6 +57,7 @@ def status(text: str = "roof", tone: str = "warning") -> dict[str, Any]:
         "version": text,
         "now_s": NOW_S,
         "history": "filled",
+        "words": {**WORDS, "keys": {"sim": text}},
         "newest": {
             text: {"at_s": NOW_S - 60, "flags": 2, "values": [[text, text, 21.5, 1], ["co2", "ppm", 9, 0]]}
         },

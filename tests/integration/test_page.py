@@ -18,6 +18,7 @@ from agent.page import Kept, _last_proofs
 from agent.settings import PageSettings, parse
 from drivers.contract import Flag
 from proof import bundle
+from proof.descriptor import KEY_CLASSES
 from tests.integration.daemon_parts import ROOT, settings_of
 from tests.sim_parts import GATEWAY, NOWHERE
 from web.response import STATIC, NotAnswered
@@ -233,10 +234,12 @@ def test_off_it_costs_nothing(member):
     assert not {"agent.page", "agent.history"} & off
 
 
-def test_every_flag_has_words_on_the_page():
-    script = (ROOT / "agent" / "www" / "page.js").read_text()
-    for flag in Flag:
-        assert f'\n  {flag.value}: "' in script, flag
+def test_every_flag_clock_and_key_has_words_on_the_page(site):
+    words = site().json("/api/status")["words"]
+    assert words["flags"]["2"] == "a value jumped faster than physics allows"
+    assert set(words["flags"]) == {str(flag.value) for flag in Flag}
+    assert set(words["clocks"]) == {"0", "1", "2", "3"}
+    assert set(words["keys"]) == set(KEY_CLASSES)
 
 
 def test_what_a_browser_is_given_asks_nothing_of_others():
