@@ -324,6 +324,9 @@ def test_a_clock_that_says_the_end_of_time_is_believed_by_nobody(run, tmp_path):
     assert (code, err) == (0, "")
     (found,) = json.loads(out)["coverage"]
     assert (found["undated"], found["first_s"]) == (1, NOW_S - 3540)
+    sure = following(unsure, reading(2), time=TimeClaim(125_000_000_000, 1, 0))
+    _code, out, _err = run(written(tmp_path, make_good.JOINED, end, unsure, sure), "--json")
+    assert json.loads(out)["coverage"][0]["undated"] == 0, "a possible time of that boot dates it"
 
 
 def test_readings_that_another_proof_would_put_out_of_all_time_stay_undated(run, tmp_path):
