@@ -23,24 +23,37 @@ def keep(journal: Path) -> None:
     an error."""
     path = _of(journal)
     with suppress(OSError):
-        if path.exists() or shutil.disk_usage(path.parent).free < BYTES + _MORE:
+        if _is_whole(path) or shutil.disk_usage(path.parent).free < BYTES + _MORE:
             return
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
-            os.posix_fallocate(descriptor, 0, BYTES)
-        finally:
-            os.close(descriptor)
+            _set_aside(path)
+        except OSError:
+            path.unlink(missing_ok=True)  # part of one would be taken for a whole one's room
+            raise
 
 
 def give(journal: Path) -> bool:
     """Whether the disk was full, and has so much room now."""
     path = _of(journal)
     with suppress(OSError):
-        if path.exists() and shutil.disk_usage(path.parent).free < BYTES:
+        if _is_whole(path) and shutil.disk_usage(path.parent).free < BYTES:
             path.unlink()
             _log.warning("reserve given up", problem="The disk is full.", bytes=BYTES)
             return True
     return False
+
+
+def _set_aside(path: Path) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, BYTES)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_whole(path: Path) -> bool:
+    return path.exists() and path.stat().st_size >= BYTES
 
 
 def _of(journal: Path) -> Path:

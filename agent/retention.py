@@ -44,22 +44,24 @@ def make_room(journal: Journal, settings: JournalSettings, force: bool = False) 
     if force:
         reserve.give(journal.path)
         journal.give_back_space()
-    while (force and not evicted) or _crowded(journal, settings):
-        journal.begin()
-        count = evict_receipted(journal, _RECEIPTED_AT_ONCE)
-        log = journal.open_log()
-        if not count and log:
-            given_up = evict_unreceipted(journal, log.id, _UNRECEIPTED_AT_ONCE, EVICTED)
-            count, gap = (1, given_up) if given_up else (0, gap)
-        if log:
-            _forget(journal, log.id)
-        journal.commit()
-        if not count:
-            break
-        evicted += count
-        journal.give_back_space()
-    if force or evicted:
-        reserve.keep(journal.path)
+    try:
+        while (force and not evicted) or _crowded(journal, settings):
+            journal.begin()
+            count = evict_receipted(journal, _RECEIPTED_AT_ONCE)
+            log = journal.open_log()
+            if not count and log:
+                given_up = evict_unreceipted(journal, log.id, _UNRECEIPTED_AT_ONCE, EVICTED)
+                count, gap = (1, given_up) if given_up else (0, gap)
+            if log:
+                _forget(journal, log.id)
+            journal.commit()
+            if not count:
+                break
+            evicted += count
+            journal.give_back_space()
+    finally:  # what was given up without success, too
+        if force or evicted:
+            reserve.keep(journal.path)
     return Room(evicted, gap)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -29,6 +30,24 @@ def test_a_start_on_a_full_disk_gives_up_its_reserve_then_receipted_proofs_and_s
     assert said[1].startswith("sampled 800 given up ")
     assert int(said[1].split()[-1]) < 800
     assert said[2] == "started again"
+
+
+def test_a_reserve_that_could_not_be_made_is_none_and_is_made_later(tmp_path, free, monkeypatch):
+    journal, path = tmp_path / "journal.db", tmp_path / "journal.db.reserve"
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "posix_fallocate", full)
+        reserve.keep(journal)
+    assert not path.exists()
+    path.touch()  # of an agent before, or a power cut
+    free[0] = reserve.BYTES - 1
+    assert not reserve.give(journal)
+    free[0] = 10**9
+    reserve.keep(journal)
+    assert path.stat().st_blocks * 512 >= reserve.BYTES
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -29,6 +31,24 @@ def journal(tmp_path):
     made = open_test_journal(tmp_path, FakeClock())
     yield made
     made.close()
+
+
+def test_a_reserve_that_was_given_up_in_vain_is_set_aside_again(journal, monkeypatch):
+    fill(journal, 3)
+    path = journal.path.with_name("journal.db.reserve")
+    assert path.exists()
+
+    def gives(_path: Path) -> None:
+        path.unlink()
+
+    def fails(*_: object) -> int:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("agent.reserve.give", gives)
+    monkeypatch.setattr("agent.retention.evict_receipted", fails)
+    with pytest.raises(sqlite3.OperationalError):
+        make_room(journal, JournalSettings(free_floor_bytes=0), force=True)
+    assert path.exists()
 
 
 def digest(seq: int) -> bytes:
