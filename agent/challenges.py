@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 from agent.clock import Clock
@@ -25,15 +26,18 @@ class Challenges:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._asked: Asked | None = None
+        self._lock = threading.RLock()
 
     def hear(self, nonce: bytes, deadline_ns: int, instruments: set[str]) -> None:
         """A proof with `nonce` is sealed once each of `instruments` has appended a sample read since now."""
-        self._asked = Asked(nonce, self._clock.boottime_ns(), deadline_ns, set(instruments))
+        with self._lock:
+            self._asked = Asked(nonce, self._clock.boottime_ns(), deadline_ns, set(instruments))
 
     def prove_now(self, deadline_ns: int, instruments: set[str]) -> None:
         """Like a challenge, of nobody; one in force will do as well."""
-        if self._asked is None:
-            self.hear(b"", deadline_ns, instruments)
+        with self._lock:
+            if self._asked is None:
+                self.hear(b"", deadline_ns, instruments)
 
     def appended(self, sample: Captured) -> None:
         asked = self._asked
@@ -49,5 +53,6 @@ class Challenges:
         return asked if over or not asked.waiting_for else None
 
     def done(self, answered: Asked | None) -> None:
-        if answered is not None and self._asked is answered:
-            self._asked = None
+        with self._lock:
+            if answered is not None and self._asked is answered:
+                self._asked = None
