@@ -42,6 +42,7 @@ class LinkHealth:
         self._monotonic = monotonic
         self.connected: Connected | None = None
         self.problem = self.trouble = self.refusal = ""
+        self._turn_failed = ""
         self.connections = 0
         self._gateway_seen = False
         self._delivered_s: float | None = None
@@ -65,6 +66,15 @@ class LinkHealth:
 
     def trouble_is(self, sentence: str, kind: str = "") -> None:
         self.problem, self.trouble = sentence, kind
+
+    def turn_failed(self, sentence: str) -> None:
+        """Journal or link did not answer the publisher."""
+        self._turn_failed = sentence
+        self.trouble_is(sentence)
+
+    def turn_went_well(self) -> None:
+        if self._turn_failed and self.connected and self.problem == self._turn_failed:
+            self.problem = self._turn_failed = ""
 
     def nobody_listens(self) -> str:
         """The sentence, "" where it is no news."""

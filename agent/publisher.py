@@ -155,8 +155,9 @@ class Publisher:
             try:
                 self._handle(event)
                 self._act()
+                self._health.turn_went_well()
             except TryAgain as problem:  # the journal or the link did not answer: the next turn tries again
-                self._health.trouble_is(problem.sentence)
+                self._health.turn_failed(problem.sentence)
             except Exception:  # noqa: BLE001 a bug here must not end publishing in silence
                 _log.exception("unexpected error", thread="publisher")
             self.turns += 1

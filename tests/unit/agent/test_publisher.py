@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
+from agent.errors import TryAgain
 from agent.keeper import Keeper
 from agent.membership import Joined
 from agent.mqtt_events import Connected, Disconnected, Subscribed
@@ -93,6 +96,26 @@ def test_a_broker_that_never_says_puback_is_left_and_gets_the_proof_on_another_c
     until(lambda: link.connects == 2, what="another connection")
     now_s[0] += SYNC_GRACE_S
     until(lambda: len(link.proofs) == 2, what="the proof again")
+
+
+def test_a_journal_that_did_not_answer_once_is_no_trouble_any_more(started, until, monkeypatch):
+    publisher, link, now_s = started
+    until(lambda: publisher.state().connected, what="the first connection")
+    read, failing = publisher._keeper.read, threading.Event()
+    failing.set()
+
+    def sometimes(job):
+        if failing.is_set():
+            raise TryAgain("The journal did not answer.")
+        return read(job)
+
+    monkeypatch.setattr(publisher._keeper, "read", sometimes)
+    now_s[0] += SYNC_GRACE_S
+    publisher.wake()
+    until(lambda: publisher.state().problem == "The journal did not answer.", what="the sentence")
+    failing.clear()
+    until(lambda: link.proofs, what="the proof")
+    until(lambda: not publisher.state().problem, what="the end of it")
 
 
 def test_a_broker_that_does_not_answer_subscribe_is_left_and_tried_again(tmp_path, until):
