@@ -30,11 +30,13 @@ from agent.home_entities import NODE, OFFLINE, ONLINE, Topics
 from agent.mqtt import Link
 from agent.mqtt_events import Connected, Delivered, Disconnected, Event, Message, Refused, Subscribed
 from agent.sampler import Sampler
-from agent.settings import HomeAssistantSettings, MqttSettings
+from agent.settings import NAME, HomeAssistantSettings, MqttSettings
 from agent.status import HEALTHY
+from agent.window import PUBACK_S
 from proof.keys import multibase_part
 
 REPORT_S = 60.0
+NO_PUBACK = "The broker does not say that it has a message (no PUBACK): connecting again."
 _LOOK_S = 1.0
 _MOST_HEARD, _MOST_WAITING = 256, 1000  # there are a few messages per instrument, at most 64 of those
 _log = structlog.get_logger()
@@ -64,7 +66,7 @@ class HomeAssistant:
         self._backoff = Backoff()
         self._reconnect_at_s: float | None = 0.0
         self._connected = False
-        self._flying: set[int] = set()
+        self._flying: dict[int, float] = {}  # since when
         self._window = MqttSettings().in_flight
         self._waiting: dict[str, tuple[bytes, bool]] = {}  # the newest payload of each topic, and retain
         self._said: dict[str, bytes] = {}  # what is retained, in this connection
@@ -122,7 +124,7 @@ class HomeAssistant:
                 wait_s = self._backoff.next_delay_s(random.random())  # noqa: S311 jitter is no secret
                 self._reconnect_at_s = self._monotonic() + wait_s
             case Delivered(mid, code, failed):
-                self._flying.discard(mid)
+                self._flying.pop(mid, None)
                 if failed:
                     self._say_problem(f"The broker refused a message (0x{code:02x}): check its access rules.")
             case Subscribed(_, refused):
@@ -139,7 +141,7 @@ class HomeAssistant:
             return
         name = self._topics.named(topic)
         ours = name == NODE or name in self._samplers
-        if retain and payload and not ours and len(self._waiting) < _MOST_WAITING:
+        if retain and payload and not ours and NAME.fullmatch(name) and len(self._waiting) < _MOST_WAITING:
             self._waiting[self._topics.config(name)] = (b"", True)
             self._waiting[self._topics.availability(name)] = (b"", True)
 
@@ -154,6 +156,11 @@ class HomeAssistant:
             self._reconnect_at_s = None
             self._link.connect()
         if not self._connected:
+            return
+        if any(now_s - since_s >= PUBACK_S for since_s in self._flying.values()):
+            self._say_problem(NO_PUBACK)
+            self._flying.clear()
+            self._link.close(timeout_s=0)  # its end is an event, and then comes another connection
             return
         if not self._said:
             self._retain(
@@ -194,7 +201,8 @@ class HomeAssistant:
         while self._waiting and len(self._flying) < self._window:
             topic = next(iter(self._waiting))
             payload, retain = self._waiting[topic]
-            self._flying.add(self._link.publish(topic, payload, retain=retain, content_type=""))
+            mid = self._link.publish(topic, payload, retain=retain, content_type="")
+            self._flying[mid] = self._monotonic()
             del self._waiting[topic]
 
     def _say_problem(self, sentence: str) -> None:

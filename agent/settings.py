@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MAX_CONFIG_BYTES = 256 * 1024
 MAX_INSTRUMENTS = 64
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _PREFIX = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+){0,5}")
 _LISTEN = re.compile(r"(?:[0-9.]{7,15}|\[[0-9a-fA-F:.]{2,45}\]|localhost):[0-9]{1,5}")
 _STRICT = {"extra": "forbid", "strict": False}
@@ -90,7 +90,7 @@ class InstrumentSettings:
     """Files of signed calibration certificates, one per quantity (docs/protocol.md §12)."""
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not NAME.fullmatch(self.name):
             raise ValueError("name: 1 to 32 of a-z, 0-9 and -")
         if self.deadline_s > self.interval_s:
             raise ValueError("deadline_s is longer than interval_s")
