@@ -351,6 +351,7 @@ def test_without_a_receipt_all_goes_again_after_a_while(mosquitto, rig, gateway,
     here.advance(RESEND_S)
     until(lambda: len(there.proofs) == 6, what="all once more")
     assert there.seqs() == [1, 2, 3, 1, 2, 3]
+    until(lambda: here.publisher.state().in_flight == 0, what="their PUBACKs, too")
     here.advance(UNRECEIPTED_S)
     assert here.publisher.state().unreceipted_s >= UNRECEIPTED_S
     assert here.publisher.state().heard_s is None, "nobody has said a word"
