@@ -113,8 +113,6 @@ class Publisher:
         self._stop_at_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self.turns = 0
-        self.on_delivered: Callable[[int, int], None] = lambda _log_id, _seq: None
-        """Called when the broker has taken a proof."""
 
     def start(self) -> None:
         self._thread.start()
@@ -228,7 +226,6 @@ class Publisher:
             return  # not a proof: nobody needs to listen to the status
         if not failed and not no_subscribers:
             if (seq := self._window.delivered(mid)) is not None:
-                self.on_delivered(self._log_id, seq)
                 self._health.delivered(self._log_id, seq)
             if self._gives_way:  # it was all there is to say: the broker is the other board's now
                 self._resting = True

@@ -34,7 +34,8 @@ from proof.cose import SignedObject
 from proof.descriptor import Descriptor
 from proof.joining import Kind
 from proof.keys import SeedSigner
-from proof.verify import DeviceRecord, decide, verify
+from proof.rotation import DeviceKey
+from proof.verify import DeviceRecord, decide, signed_by, verify
 
 _REPEATS, _BATCH = 5, 256
 _PROOFS = {1: 1024, 60: 256}  # readings per proof -> proofs
@@ -51,6 +52,9 @@ class Memory:
 
     def device(self, device: str) -> DeviceRecord | None:
         return self.record if device == self.record.device else None
+
+    def key(self, device: str, log: bytes, seq: int) -> DeviceKey:
+        return self.record.key
 
     def hash_at(self, device: str, log: bytes, seq: int) -> bytes | None:
         return None
@@ -95,7 +99,7 @@ def rates(network: Field, readings_per_proof: int) -> dict[str, float]:
     heads = [None, *(Head(proof.claims.log, proof.claims.seq, proof.hash) for proof in opened)]
     key = network.signer.public_key
     worlds = [
-        Memory(DeviceRecord(network.device, key, head, 1 if head else 0), {heard.hash: heard})
+        Memory(DeviceRecord(network.device, DeviceKey(key), head, 1 if head else 0), {heard.hash: heard})
         for head in heads
     ]
     signed = [signature_input(proof.signed) for proof in opened]
@@ -106,11 +110,12 @@ def rates(network: Field, readings_per_proof: int) -> dict[str, float]:
             bindings.crypto_sign_open(text, key)
         return count
 
+    def accepts(message: bytes, known: Memory) -> bool:
+        proof = sealing.parse(wire.inflate(message))
+        return decide(proof, known.record, signed_by(proof, known), known).reason == "accepted"
+
     def steps() -> int:
-        return sum(
-            decide(sealing.parse(wire.inflate(message)), known).reason == "accepted"
-            for message, known in zip(messages, worlds, strict=False)
-        )
+        return sum(accepts(message, known) for message, known in zip(messages, worlds, strict=False))
 
     def whole() -> int:
         return sum(

@@ -39,7 +39,7 @@ class Ear:
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         now_s = time.monotonic()
-        numbers = list(self._decode(message.payload))
+        numbers = list(self._decode(bytes(message.payload)))
         if message.dup and self.seen.issuperset(numbers):
             return
         for number in numbers:
