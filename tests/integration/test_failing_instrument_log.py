@@ -48,6 +48,6 @@ def test_an_instrument_that_fails_every_second_writes_a_few_lines_an_hour(
     counts = Counter(event for event in EVENTS for line in lines if f'event="{event}"' in line)
     missed = node.samplers[0].state.missed
     print(f"\n{hours} h, {missed} of {3600 * hours} missed: {sum(map(len, lines))} bytes, {dict(counts)}")
-    assert 1000 * hours < missed < 3600 * hours
+    assert 300 * hours < missed < 3600 * hours
     assert all(count <= (hours + 1) * (repeats.ALIKE + 1) for count in counts.values())
     assert sum(map(len, lines)) <= 15_000 * (hours + 1)
