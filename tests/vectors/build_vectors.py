@@ -48,6 +48,7 @@ def index(vectors: list[Vector], about: str) -> bytes:
             "after": "names of the good proofs accepted before, in this order",
             "object": "number of the object of a bundle that is wrong (§11.2)",
             "finding": "what a verifier finds in a good bundle, at least; docs/evidence.md has the fields",
+            "other_keys": "of signers within good bundles: a third of the device, a calibrator, a gateway",
             "form": "how the message is packed (§7.3); plain COSE where absent",
         },
         "now_s": samples.NOW_S,
@@ -57,6 +58,10 @@ def index(vectors: list[Vector], about: str) -> bytes:
         "device_key": samples.DEVICE.public_key.hex(),
         "next_key": samples.NEXT_KEY.public_key.hex(),
         "gateway_key": samples.GATEWAY.public_key.hex(),
+        "other_keys": [
+            signer.public_key.hex()
+            for signer in (samples.AFTER_NEXT_KEY, make_bundles.CALIBRATOR, make_bundles.OTHER_GATEWAY)
+        ],
         "claim_secret": samples.CLAIM.secret.hex(),
         "beacons": ["beacon"],
         "vectors": entries,
