@@ -21,12 +21,14 @@ import pickle
 import signal
 import stat
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import structlog
+
 from agent import logs, membership, memory, notify
-from agent import node as nodes
 from agent.buses import HardwareBuses
 from agent.clock import SystemClock
 from agent.control import ControlServer
@@ -34,6 +36,9 @@ from agent.errors import AgentError, HardStop
 from agent.node import Node
 from agent.rotation import KeptKeys
 from agent.settings import Settings
+from agent.watch import LOOK_S
+
+_log = structlog.get_logger()
 
 
 def main(fd: int) -> int:
@@ -100,20 +105,42 @@ def serve(node: Node, settings: Settings, stop: threading.Event | None = None) -
                 closing.callback(page.close)
         server = ControlServer(
             settings.control_socket,
-            node.status,
-            node.export,
+            node.answers.status,
+            node.answers.export,
             node.prove_now,
             node.rotate,
             node.resume,
-            node.log,
-            node.explain,
+            node.answers.log,
+            node.answers.explain,
         )
         closing.callback(server.close)
         notify.notify("READY=1")
         say_how_it_is(node)
-        nodes.hold(node, stop, notify.watchdog_s(), lambda: feed(node))
+        hold(node, stop, notify.watchdog_s(), lambda: feed(node))
         notify.notify("STOPPING=1")
     return 0
+
+
+@contextmanager
+def looking() -> Iterator[None]:
+    try:
+        yield
+    except Exception:  # noqa: BLE001 what only tells of the node must not end it
+        _log.exception("unexpected error", thread="main")
+
+
+def hold(node: Node, stop: threading.Event, every_s: float | None, feed: Callable[[], None]) -> None:
+    """Wait until `stop`; `feed` is called every `every_s` seconds in which `node` made progress."""
+    step_s = min(every_s or LOOK_S, LOOK_S)
+    fed_s = time.monotonic()
+    while not stop.wait(step_s):
+        with looking():
+            node.answers.watch()
+        now_s = time.monotonic()
+        if every_s is not None and now_s - fed_s >= every_s - step_s / 2:
+            fed_s = now_s
+            if node.progress():
+                feed()
 
 
 def feed(node: Node) -> None:
@@ -123,8 +150,8 @@ def feed(node: Node) -> None:
 
 def say_how_it_is(node: Node) -> None:
     """The line in `systemctl status`."""
-    with nodes.looking():
-        notify.notify(f"STATUS={node.status_line()}")
+    with looking():
+        notify.notify(f"STATUS={node.answers.status_line()}")
 
 
 if __name__ == "__main__":

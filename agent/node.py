@@ -9,30 +9,27 @@
 - A receipt may end a rotation (`agent.rotation`); before any other use the keystore is as the journal says.
 - Start: every instrument is opened once; if each of them needs a person, the node does not start.
 - Stop: samplers first, then what is open is sealed, then published within two seconds.
+- What is asked of it while it runs, `answers` says (`agent.answers`).
 - The watchdog is fed by progress: journal and publisher went round since the last look, and not every
   instrument is overdue (`progress`).
 """
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-import structlog
-
-from agent import __version__, explain, export, lifetimes, papers, status, succession
+from agent import __version__, lifetimes, succession
+from agent.answers import Answers, News
 from agent.broker import broker_of, password, tls_context
 from agent.buses import Buses
 from agent.calibration import Calibrator, Humidities, certificates_of
 from agent.clock import AidedClock, Clock, TellsTime
-from agent.conditions import Situation
 from agent.diary import Diary
-from agent.errors import AgentError, HardStop, TryAgain
+from agent.errors import AgentError, HardStop
 from agent.instruments import build_instrument, describe, hardware_model
 from agent.journal import Journal
 from agent.keeper import Keeper
@@ -46,7 +43,6 @@ from agent.sampler import Every, Sampler, Schedule
 from agent.sealer import Sealer
 from agent.settings import InstrumentSettings, Settings
 from agent.store import BEHIND, open_journal
-from agent.watch import LOOK_S, Watch
 from drivers.contract import Identity, Quantity
 from drivers.errors import DriverError, NeedsHuman
 from proof.beacon import Challenge
@@ -57,11 +53,8 @@ from proof.keys import multibase_part
 if TYPE_CHECKING:
     from agent.home_assistant import HomeAssistant
 
-T = TypeVar("T")
 PUBLISH_AT_STOP_S = 2.0
-_LINE_S, _STATUS_S = 5.0, 8.0  # so long a line and a report may take; who asks waits for longer
 _PROVE_NS = 15 * 10**9  # so long a proof that is asked for waits for instruments
-_log = structlog.get_logger()
 
 
 def every_interval(instrument: InstrumentSettings) -> Schedule:
@@ -88,9 +81,8 @@ class Node:
         self._identities: dict[str, Identity] = {}
         self._identifying = threading.Lock()
         self._hardware = hardware_model()
-        self._news: list[str] = []
-        self.diary = Diary(clock)
-        self._watch, self._looked_ns = Watch(self.diary), clock.boottime_ns()
+        self.news, self.diary = News(), Diary(clock)
+        self.tell = self.news.tell
         broker = broker_of(settings.mqtt, joined.broker_url, joined.broker_ca)
         self._instruments = {i.name: build_instrument(i, buses, clock) for i in settings.instrument}
         aided.tellers = tuple(i.utc for i in self._instruments.values() if isinstance(i, TellsTime))
@@ -146,17 +138,28 @@ class Node:
             )
             for i in settings.instrument
         ]
+        self.answers = Answers(
+            settings,
+            joined,
+            self._signer.key_class,
+            clock,
+            self.keeper,
+            self.sealer,
+            self.publisher,
+            self.samplers,
+            self._certificates,
+            self.diary,
+            self.news,
+        )
         self._progress: tuple[int, ...] = ()
-        self._stored, self._counted = papers.NOTHING_STORED, (papers.NOTHING_COUNTED, 0)
         self._lifetimes_path = settings.state_dir / "lifetimes.json"
-        self._lifetimes = lifetimes.NONE
         self._started = False
         self._home = self._home_assistant()
 
     def start(self) -> None:
         before = lifetimes.read(self._lifetimes_path)
-        self._lifetimes = lifetimes.begin(self._lifetimes_path, self._clock.boot_id)
-        self.diary.note(lifetimes.how_it_began(before, self._lifetimes), f"Version {__version__}.")
+        self.answers.lifetimes = now = lifetimes.begin(self._lifetimes_path, self._clock.boot_id)
+        self.diary.note(lifetimes.how_it_began(before, now), f"Version {__version__}.")
         self._open_instruments()
         self.sealer.descriptor = self._descriptor()
         self._started = True
@@ -187,13 +190,8 @@ class Node:
                 self._home.stop()
         self.keeper.stop(timeout_s=10.0)
         self._buses.close()
-        if self._lifetimes.running:
-            lifetimes.end(self._lifetimes_path, self._lifetimes)
-
-    def tell(self, sentence: str) -> None:
-        """Something the owner should know: logged, and kept for `status`."""
-        _log.warning("news", sentence=sentence)
-        self._news = [*[known for known in self._news if known != sentence][-19:], sentence]
+        if self.answers.lifetimes.running:
+            lifetimes.end(self._lifetimes_path, self.answers.lifetimes)
 
     def progress(self) -> bool:
         """Whether the journal's and the publisher's threads went round since the last call, and somebody
@@ -204,69 +202,9 @@ class Node:
         stuck = bool(sampling) and all(sampler.overdue() for sampler in sampling)
         return moved and not stuck and self.keeper.alive and self.publisher.alive
 
-    def status(self) -> dict[str, object]:
-        """What `status`, and every later view, says: one source. Where the journal does not answer, that, and
-        what it said last."""
-        counted, problem = self._ask(lambda j: (papers.counts(j), self.keeper.held), _STATUS_S)
-        self._counted = counts, held = counted or self._counted
-        return status.report(
-            self.device,
-            self.joined.membership,
-            self._signer.key_class,
-            self._situation(problem),
-            counts,
-            held,
-            self._news,
-            self._lifetimes,
-            lifetimes.reboots(),
-            answered=counted is not None,
-        )
-
-    def status_line(self) -> str:
-        """The short form, for `systemctl status`."""
-        waiting, problem = self._ask(papers.waiting, _LINE_S)
-        return status.line(self._situation(problem), waiting)
-
-    def _ask(self, job: Callable[[Journal], T], timeout_s: float) -> tuple[T | None, str]:
-        """What the journal answers, or why it does not. How it stood when it did the last time is kept."""
-        try:
-            stored, value = self.keeper.read(
-                lambda journal: (papers.stored(journal), job(journal)), timeout_s
-            )
-        except TryAgain as error:
-            return None, error.sentence
-        self._stored = stored
-        return value, ""
-
-    def _situation(self, problem: str) -> Situation:
-        free = None
-        with suppress(OSError):
-            free = shutil.disk_usage(self._settings.state_dir).free
-        return Situation(
-            self._stored,
-            self.publisher.state(),
-            [sampler.state for sampler in self.samplers],
-            self._clock.wall(),
-            self._settings.journal,
-            self.keeper.problem or problem,
-            free,
-            self.keeper.unsealed,
-        )
-
     def quantities(self, instrument: str) -> tuple[Quantity, ...]:
         """What it measures."""
         return self._instruments[instrument].quantities
-
-    def calibrations(self) -> dict[str, list[tuple[str, int | None]]]:
-        """By instrument, of each certificate in force: its quantity, and when it expires."""
-        return {
-            name: [(s.certificate.quantity, s.certificate.expires_s) for s in signed]
-            for name, signed in self._certificates.items()
-        }
-
-    @property
-    def now_s(self) -> float:
-        return self._clock.wall().ns / 1e9
 
     def rotate(self) -> dict[str, object]:
         """Change the device's key now; what was done. Raises `AgentError`."""
@@ -289,13 +227,6 @@ class Node:
             self.publisher.resume()
         return resumed
 
-    def export(self, since_s: int, until_s: int) -> Iterator[bytes]:
-        """An evidence bundle of what the journal keeps of that time."""
-        certificates = [signed.data for found in self._certificates.values() for signed in found]
-        return export.pieces(
-            self.keeper.read, self.joined, since_s, until_s, certificates, self.sealer.descriptor
-        )
-
     def _home_assistant(self) -> HomeAssistant | None:
         """Where it is on. What it cannot use switches it off, and nothing else."""
         if not self._settings.home_assistant.enabled:
@@ -304,7 +235,7 @@ class Node:
 
         try:
             return home_assistant.HomeAssistant(
-                self._settings.home_assistant, self.device, self.samplers, self.status, time.monotonic
+                self._settings.home_assistant, self.device, self.samplers, self.answers.status, time.monotonic
             )
         except HardStop as error:
             self.tell(f"Home Assistant is told nothing. {error.sentence}")
@@ -325,30 +256,6 @@ class Node:
 
     def _on_sealed(self) -> None:
         self.publisher.wake()
-
-    def log(self, limit: int) -> list[dict[str, Any]]:
-        """The diary, newest first. Raises `TryAgain`."""
-        return self.keeper.read(lambda journal: self.diary.entries(journal, limit), _STATUS_S)
-
-    def explain(self, seq: int | None) -> dict[str, Any]:
-        """What became of proof `seq`; without one, what was rejected or flagged lately. Raises `TryAgain`."""
-        if seq is None:
-            return self.keeper.read(explain.lately, _STATUS_S)
-        return self.keeper.read(lambda journal: explain.proof(journal, seq, self.sent_s), _STATUS_S)
-
-    def sent_s(self, log_id: int, seq: int) -> float | None:
-        """When the broker had that proof the last time, by the wall clock; None where that is not known."""
-        ago_s = self.publisher.sent_ago_s(log_id, seq)
-        return None if ago_s is None else self._clock.wall().ns / 1e9 - ago_s
-
-    def watch(self) -> None:
-        """To be called every few seconds: what goes wrong, and when that ends, goes into the diary."""
-        now_ns = self._clock.boottime_ns()
-        if now_ns - self._looked_ns < LOOK_S * 1e9:
-            return
-        self._looked_ns = now_ns
-        _, problem = self._ask(lambda _journal: None, _LINE_S)
-        self._watch.look(self._situation(problem), now_ns)
 
     def _on_receipt(self, outcome: Outcome) -> None:
         if outcome.new_log_because:
@@ -398,25 +305,3 @@ class Node:
                 if i.name in self._identities
             ),
         )
-
-
-@contextmanager
-def looking() -> Iterator[None]:
-    try:
-        yield
-    except Exception:  # noqa: BLE001 what only tells of the node must not end it
-        _log.exception("unexpected error", thread="main")
-
-
-def hold(node: Node, stop: threading.Event, every_s: float | None, feed: Callable[[], None]) -> None:
-    """Wait until `stop`; `feed` is called every `every_s` seconds in which `node` made progress."""
-    step_s = min(every_s or LOOK_S, LOOK_S)
-    fed_s = time.monotonic()
-    while not stop.wait(step_s):
-        with looking():
-            node.watch()
-        now_s = time.monotonic()
-        if every_s is not None and now_s - fed_s >= every_s - step_s / 2:
-            fed_s = now_s
-            if node.progress():
-                feed()

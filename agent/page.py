@@ -90,7 +90,7 @@ class Page:
         }
         self._sealed: OrderedDict[tuple[int, int], int | None] = OrderedDict()
         self._status, self._proofs = Kept(self._make_status), Kept(self._make_proofs)
-        self._log = Kept(lambda: node.log(LOG_LINES))
+        self._log = Kept(lambda: node.answers.log(LOG_LINES))
         self._histories: OrderedDict[tuple[str, int], Kept[str]] = OrderedDict()
         self._one_at_a_time = OneAtATime()
         self._stop = threading.Event()
@@ -119,7 +119,7 @@ class Page:
     def _fill(self) -> None:
         while not self._stop.is_set():
             try:
-                self._history.fill(self._node.keeper.read, self._node.now_s, self._stop)
+                self._history.fill(self._node.keeper.read, self._node.answers.now_s, self._stop)
                 return
             except AgentError as error:
                 problem = error.sentence
@@ -131,9 +131,9 @@ class Page:
 
     def _make_status(self) -> dict[str, object]:
         return {
-            **self._node.status(),
+            **self._node.answers.status(),
             "version": __version__,
-            "now_s": self._node.now_s,
+            "now_s": self._node.answers.now_s,
             "history": self._history.state,
             "newest": {
                 name: {
@@ -143,7 +143,7 @@ class Page:
                 }
                 for name, newest in self._history.newest().items()
             },
-            "calibrations": self._node.calibrations(),
+            "calibrations": self._node.answers.calibrations(),
             "words": WORDS,
         }
 
@@ -161,7 +161,7 @@ class Page:
                 "first_s": first_s,
                 "last_s": last_s,
                 "sealed_s": self._sealed.get((log_id, seq)),
-                "sent_s": self._node.sent_s(log_id, seq),
+                "sent_s": self._node.answers.sent_s(log_id, seq),
                 "receipted_s": receipted_s,
             }
             for log_id, seq, readings, first_s, last_s, receipted_s in rows
@@ -180,7 +180,7 @@ class Page:
 
     def _columns(self, name: str, hours: int) -> str:
         def make() -> str:
-            now_s = self._node.now_s
+            now_s = self._node.answers.now_s
             series = ",".join(self._history.json_of(name, now_s - hours * 3600, now_s))
             told = self._history.instruments[name]
             return (
@@ -197,7 +197,7 @@ class Page:
         since_s = whole_number(query, "since", 0, 0, _LATEST_S)
         until_s = whole_number(query, "until", _LATEST_S, 0, _LATEST_S)
         try:
-            pieces = self._one_at_a_time(lambda: self._node.export(since_s, until_s))
+            pieces = self._one_at_a_time(lambda: self._node.answers.export(since_s, until_s))
         except AgentError as error:
             _refused(error.sentence)
         name = f"fieldproof-{multibase_part(self._node.device)[-8:]}.cbor"

@@ -93,7 +93,7 @@ def _watch(node: Node, stop: threading.Event) -> None:
     while not stop.wait(_LOOK_S):
         with contextlib.suppress(TryAgain):  # a busy disk: the next look will tell
             node.keeper.seal_open_window()
-            if not _is_waiting(node.status()):
+            if not _is_waiting(node.answers.status()):
                 stop.set()
 
 

@@ -166,7 +166,7 @@ def _is_done(node: Node, world: World) -> bool:
         if not all(sampler.state.ended for sampler in node.samplers):
             return False
         node.keeper.seal_open_window()
-        report: dict[str, Any] = node.status()
+        report: dict[str, Any] = node.answers.status()
         if report["superseded"]:
             with world.resumed.open("a") as file:
                 file.write("resumed\n")

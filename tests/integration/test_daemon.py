@@ -24,7 +24,6 @@ from agent.cli import app
 from agent.clock import SystemClock
 from agent.errors import FixConfig, HardStop, TryAgain
 from agent.keystore import open_key
-from agent.node import hold
 from agent.settings import Settings, load
 from drivers.contract import Identity
 from drivers.errors import NeedsHuman
@@ -200,7 +199,7 @@ class Untellable:
     """A node of which nothing can be said; it makes progress, three times."""
 
     def __init__(self, stop: threading.Event) -> None:
-        self._stop, self._left = stop, 3
+        self._stop, self._left, self.answers = stop, 3, self
 
     def watch(self) -> None:
         raise ValueError("a bug")
@@ -218,7 +217,7 @@ class Untellable:
 def test_what_only_tells_of_a_node_does_not_end_it(systemd):
     stop = threading.Event()
     node: Any = Untellable(stop)
-    hold(node, stop, 0.01, lambda: daemon.feed(node))
+    daemon.hold(node, stop, 0.01, lambda: daemon.feed(node))
     assert [systemd.recv(100) for _ in range(3)] == [b"WATCHDOG=1"] * 3
 
 
@@ -285,7 +284,7 @@ def test_status_is_healthy_with_a_gateway_and_says_when_none_listens(member, run
     served = run(settings)
     until(lambda: there.receipts > 0, what="receipts")
     until(lambda: report(settings)["healthy"], what="health")
-    assert "1 instrument, newest receipted reading " in served.node.status_line()
+    assert "1 instrument, newest receipted reading " in served.node.answers.status_line()
     assert report(settings)["recovery"]["reconnected"] == 0
     until(lambda: codes(settings) <= {"clock_unsure"}, what="nothing to explain")
     assert report(settings)["state"] in ("healthy", "clock_unsure")
@@ -301,11 +300,11 @@ def test_status_answers_and_says_so_where_the_journal_does_not(member, run, unti
     served = run(settings)
     until(lambda: settings.control_socket.exists(), what="the socket")
     until(lambda: report(settings)["readings"]["captured"] > 1, what="samples")
-    monkeypatch.setattr("agent.node._STATUS_S", 0.2)
+    monkeypatch.setattr("agent.answers._STATUS_S", 0.2)
     held = threading.Event()
     waiting = threading.Thread(target=lambda: served.node.keeper.call(lambda _journal: held.wait(20)))
     waiting.start()
-    made = served.node.status()
+    made = served.node.answers.status()
     held.set()
     waiting.join(20)
     assert made["state"] == "disk_failing"
@@ -316,8 +315,8 @@ def test_status_answers_and_says_so_where_the_journal_does_not(member, run, unti
 
 
 def test_line_and_diary_remember_what_a_journal_said_that_does_not_answer(member, monkeypatch):
-    monkeypatch.setattr("agent.node.LOOK_S", 0.0)
-    monkeypatch.setattr("agent.node._LINE_S", 0.3)
+    monkeypatch.setattr("agent.answers.LOOK_S", 0.0)
+    monkeypatch.setattr("agent.answers._LINE_S", 0.3)
     node = node_of(settings_of(member[0], NOWHERE))
     node.start()
     try:
@@ -325,19 +324,19 @@ def test_line_and_diary_remember_what_a_journal_said_that_does_not_answer(member
         node.keeper.call(lambda journal: journal.execute(  # a receipt of a minute ago
             "INSERT INTO proofs VALUES (1, 0, x'00', 1, ?, ?, ?, NULL)", (*[int(time.time()) - 60] * 2, 1)
         ))  # fmt: skip
-        assert "reading 6" in node.status_line()
-        node.watch()
+        assert "reading 6" in node.answers.status_line()
+        node.answers.watch()
         held = threading.Event()
         waiting = threading.Thread(target=lambda: node.keeper.call(lambda _journal: held.wait(20)))
         waiting.start()
-        line = node.status_line()
-        node.watch()
-        node.watch()
+        line = node.answers.status_line()
+        node.answers.watch()
+        node.answers.watch()
         held.set()
         waiting.join(20)
         assert "disk failing" in line
         assert "newest receipted reading 6" in line
-        assert "disk_failing" in {entry["code"] for entry in node.log(50)}
+        assert "disk_failing" in {entry["code"] for entry in node.answers.log(50)}
     finally:
         node.stop()
 
@@ -353,7 +352,8 @@ def told(settings: Settings) -> dict[str, dict[str, Any]]:
 def test_an_outage_and_a_lost_instrument_stand_in_the_diary_and_a_stop_is_read_from_the_journal(
     member, run, until, monkeypatch
 ):
-    monkeypatch.setattr("agent.node.LOOK_S", 0.1)
+    for module in ("answers", "daemon"):
+        monkeypatch.setattr(f"agent.{module}.LOOK_S", 0.1)
     settings, world = settings_of(member[0], NOWHERE), PowerCut(seed=1)
     served = run(settings, world)
     until(lambda: settings.control_socket.exists(), what="the socket")
@@ -460,7 +460,7 @@ def test_a_death_is_counted_at_the_next_start_and_a_stop_is_not(member, child, r
     for _ in range(2):
         served = run(settings)
         until(settings.control_socket.exists, 30, what="the agent's socket")
-        assert served.node.status()["recovery"]["restarted"] == 1
+        assert served.node.answers.status()["recovery"]["restarted"] == 1
         served.stop()
 
 

@@ -82,7 +82,7 @@ def live(patient: Patient, until: Callable[..., None]) -> None:
     node = Node(settings, keys, joined, patient.clock, buses)
     node.start()
     try:
-        until(lambda: node.status()["last_receipted_reading_age_s"] is not None, 30.0, "a receipt")
+        until(lambda: node.answers.status()["last_receipted_reading_age_s"] is not None, 30.0, "a receipt")
     finally:
         node.stop()
     patient.buses.close()

@@ -302,7 +302,7 @@ def test_no_broker_however_bad_costs_the_node_a_sample(tmp_path, until, free_por
     try:
         until(lambda: node.samplers[0].state.ended, 30, "the end of the world")
         until(lambda: node._home is not None and node._home._thread.is_alive(), 5, "its thread")
-        assert node.status()["readings"]["captured"] == 200  # type: ignore[index]
+        assert node.answers.status()["readings"]["captured"] == 200  # type: ignore[index]
         assert node.samplers[0].state.missed == 0
     finally:
         node.stop()
@@ -358,8 +358,8 @@ def test_files_that_cannot_be_used_switch_it_off_and_nothing_else(tmp_path, mosq
     node.start()
     try:
         until(lambda: node.samplers[0].state.ended, 30, "the end of the world")
-        (sentence,) = cast(list[str], node.status()["news"])
+        (sentence,) = cast(list[str], node.answers.status()["news"])
         assert sentence.startswith("Home Assistant is told nothing. home_assistant.password_file:")
-        assert node.status()["readings"]["captured"] == 10  # type: ignore[index]
+        assert node.answers.status()["readings"]["captured"] == 10  # type: ignore[index]
     finally:
         node.stop()

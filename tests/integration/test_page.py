@@ -173,9 +173,13 @@ def test_a_port_that_is_taken_is_told_and_the_node_samples_on(member, run, free_
         settings = settings_of(member[0], NOWHERE)
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         served = run(replace(settings, page=PageSettings(enabled=True, listen=listen)))
-        until(lambda: any("cannot listen" in said for said in served.node.status()["news"]), 20, "the news")
-        before = served.node.status()["readings"]["captured"]
-        until(lambda: served.node.status()["readings"]["captured"] > before + 2, 20, "more readings")
+        until(
+            lambda: any("cannot listen" in said for said in served.node.answers.status()["news"]),
+            20,
+            "the news",
+        )
+        before = served.node.answers.status()["readings"]["captured"]
+        until(lambda: served.node.answers.status()["readings"]["captured"] > before + 2, 20, "more readings")
 
 
 @pytest.mark.parametrize("listen", ["8733", "0.0.0.0", "pi.local:80", "0.0.0.0:x", "", "evil;:1"])

@@ -34,7 +34,7 @@ def test_requests_that_mean_ill_do_no_harm(site, until):
     page = site()
 
     def samples() -> int:
-        (now,) = page.served.node.status()["instruments"]
+        (now,) = page.served.node.answers.status()["instruments"]
         return int(now["samples"])
 
     with ExitStack() as open_ones:
@@ -60,7 +60,7 @@ def test_requests_that_mean_ill_do_no_harm(site, until):
     assert page.ask("/").status == 200
     count = samples()
     until(lambda: samples() >= count + 5, 20, "five samples afterwards")
-    assert not [said for said in page.served.node.status()["news"] if "page" in said.lower()]
+    assert not [said for said in page.served.node.answers.status()["news"] if "page" in said.lower()]
 
 
 @pytest.mark.slow  # three daemons, a quarter of a minute each

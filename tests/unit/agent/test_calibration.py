@@ -321,7 +321,7 @@ def test_an_instrument_with_anothers_certificate_is_not_sampled_and_the_others_a
         assert (well.samples, well.problem) == (20, "")
         assert refused.samples == 0
         assert "put the right one in" in refused.problem
-        assert "put the right one in" in str(node.status()["news"])
+        assert "put the right one in" in str(node.answers.status()["news"])
     finally:
         node.stop()
     proofs, _ = sealed(settings, device)

@@ -145,7 +145,7 @@ def test_what_is_written_while_the_report_is_made_is_counted_once_and_not_forgot
         for number in range(5):
             node.keeper.append(captured(FakeClock(), number))
         node.keeper.read = read_and_write  # type: ignore[method-assign]
-        readings = [node.status()["readings"] for _ in range(2)]
+        readings = [node.answers.status()["readings"] for _ in range(2)]
     finally:
         node.stop()
     assert [r["captured"] for r in readings] == [5, 5]  # type: ignore[index]
@@ -161,12 +161,12 @@ def test_of_a_living_node_every_counter_only_grows(tmp_path, until, loss_window_
     scrapes = []
 
     def ended():
-        scrapes.append(read(node.status()))
+        scrapes.append(read(node.answers.status()))
         return node.samplers[0].state.ended
 
     try:
         until(ended, 40, "the world's end")
-        scrapes.append(read(node.status()))
+        scrapes.append(read(node.answers.status()))
     finally:
         node.stop()
     samples, types = scrapes[-1]
