@@ -7,8 +7,6 @@
   disk when that flush was answered, and what the guest did because of the answer stands behind it.
 - The power goes at `position`: `position` entries were done. Flushed ones stay. Of each write since the last
   flush, any of its sectors may be there or not, whatever became of the others: kept, lost, torn, reordered.
-- Only ext4's superblock, two sectors, stays whole: torn, its checksum is wrong and nothing mounts it before
-  a person calls e2fsck (which repairs it). No program above the file system can do anything about that.
 - An entry cut short at the end was never answered; it is left out.
 """
 
@@ -27,7 +25,6 @@ MAGIC = 0x6A736677736872
 FLUSH, FUA, DISCARD = 1, 2, 4
 _SUPER, _ENTRY = struct.Struct("<QQQI"), struct.Struct("<QQQQ")
 _KNOWN_FLAGS = 0x1F  # with marks and metadata, which only Linux writes
-_SUPERBLOCK_AT = 1024
 
 Piece = tuple[int, bytes]
 """Where on the disk, in bytes, and what."""
@@ -103,11 +100,8 @@ class DiskLog:
             if entry.flags & FUA:
                 yield start, data
             elif dice.random() < torn:
-                kept = False
                 for at in range(0, len(data), self.sector_bytes):
-                    if start + at != _SUPERBLOCK_AT + self.sector_bytes or at == 0:
-                        kept = dice.random() < 0.5
-                    if kept:
+                    if dice.random() < 0.5:
                         yield start + at, data[at : at + self.sector_bytes]
             elif dice.random() < share:
                 yield start, data

@@ -2,9 +2,10 @@
 
 - Promised is what `witness` wrote between flushes: samples that `append` returned for, proofs that were
   handed to the broker.
-- A disk is judged as the machine would find it: the file system's journal is replayed, then the agent's is
-  opened by `open_journal`. It must not be quarantined; each promised sample must be in a proof or waiting for
-  one, with its values, once; each published proof must be there; all proofs must verify, as one chain.
+- A disk is judged as the machine would find it: the file system is repaired as at its start, then the agent's
+  journal is opened by `open_journal`. It must not be quarantined; each promised sample must be in a proof or
+  waiting for one, with its values, once; each published proof must be there; all proofs must verify, as one
+  chain.
 - One sequence number has one hash, on every disk that was ever judged.
 """
 
@@ -115,7 +116,7 @@ class Oracle:
 
     def problems_of(self, disk: Path, promises: Promises, folder: Path) -> list[str]:
         """`disk` is changed: its file system is put in order. `folder` must be empty."""
-        repaired = subprocess.run([E2FSCK, "-y", "-E", "journal_only", disk], capture_output=True, text=True)
+        repaired = subprocess.run([E2FSCK, "-y", disk], capture_output=True, text=True)
         if repaired.returncode not in (0, 1):
             return [f"the file system cannot be put in order: {(repaired.stderr or repaired.stdout)[-300:]}"]
         for name in ("journal.db", "journal.db-wal", "membership.json"):

@@ -104,16 +104,6 @@ def test_the_flush_with_which_the_machine_was_stopped_is_not_counted(tmp_path):
     assert len(log.entries) == 3
 
 
-def test_only_the_superblock_of_the_file_system_is_never_torn(tmp_path):
-    log = log_of(tmp_path, entry(0, sectors(*"abcdefgh")))
-    left = {disk_after(tmp_path, log, 1, Random(seed)) for seed in range(300)}
-    assert {disk[2:4] for disk in left} == {"cd", ".."}
-    assert {"c" in disk and "h" not in disk for disk in left} == {True, False}
-    moved = log_of(tmp_path, entry(8, sectors(*"abcdefgh")))
-    left = {disk_after(tmp_path, moved, 1, Random(seed), size=16) for seed in range(300)}
-    assert any(disk[10:12] == "c." for disk in left)
-
-
 def test_the_same_seed_leaves_the_same(tmp_path):
     log = log_of(tmp_path, *(entry(n % 8, sectors(chr(97 + n))) for n in range(20)))
     assert disk_after(tmp_path, log, 20, Random(7)) == disk_after(tmp_path, log, 20, Random(7))
