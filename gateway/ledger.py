@@ -3,39 +3,35 @@
 - Implements what the rules read (`rules.LedgerView`) and applies an outcome; several outcomes may share one
   transaction, each sees what the one before it did.
 - Every (device, log, seq) is there at most once, as the complete COSE bytes.
-- Bounds per device: held proofs (those with gaps or a rotation, then low numbers, stay), evidence
-  (equivocations and second boards last to go, of those the ones that suspended), the verdicts a receipt
-  carries.
-- A receipt is a function of the ledger: asking again gives the same one.
+- What waits is bounded by `gateway.held`, what a device is told by `gateway.receipts`, evidence here:
+  equivocations and second boards are last to go, of those the ones that suspended.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from gateway import daily, device_keys
+from gateway import daily, device_keys, held, receipts
 from gateway.rules import Keep, Outcome
 from gateway.store import Store
-from proof import cbor, chain
+from proof import cbor
 from proof import descriptor as descriptors
 from proof.beacon import Beacon
 from proof.chain import Head
 from proof.claims import Gap
 from proof.descriptor import Descriptor
 from proof.joining import Kind
-from proof.reasons import Reason, Verdict
-from proof.receipt import MAX_DETAIL, MAX_MISSING, MAX_VERDICTS, NO_LOG, ProofVerdict, Receipt
+from proof.reasons import Reason
+from proof.receipt import Receipt
 from proof.rotation import DeviceKey
 from proof.sealing import Proof
 from proof.verify import DeviceRecord
 
-MAX_HELD, MAX_EVIDENCE = 256, 64
+MAX_EVIDENCE = 64
 _CACHED = 4096
-_LAST_SEQ = 2**63 - 1  # §3.2; SQLite counts no further
 _ADD_EVIDENCE = (
     "INSERT OR IGNORE INTO evidence (device, log, seq, hash, code, weight, received_s, data) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -163,12 +159,8 @@ class Ledger:
         return found[0] if found else None
 
     def held(self, device: str, log: bytes, seq: int) -> tuple[bytes, float] | None:
-        if seq > _LAST_SEQ:
-            return None
         row = self._row(device)
-        sql = "SELECT data, received_s FROM proof WHERE device = ? AND log = ? AND seq = ? AND state = 'held'"
-        found = self._store.row(sql, (row.id, log, seq)) if row else None
-        return (found[0], found[1]) if found else None
+        return held.at(self._store, row.id, log, seq) if row else None
 
     def _row(self, device: str) -> _Row | None:
         if (known := self._rows.get(device)) is not None:
@@ -208,15 +200,13 @@ class Ledger:
     def _accept(self, outcome: Outcome, proof: Proof, row: _Row) -> None:
         claims, head = proof.claims, row.record.head
         if head is not None and claims.log != head.log:
-            self._store.run("DELETE FROM verdict WHERE device = ?", (row.id,))
+            receipts.forget(self._store, row.id)
         if head is None or claims.log != head.log:
-            # What waits in any other log waits in vain: the device has begun this one.
-            sql = "UPDATE proof SET state = 'bypassed' WHERE device = ? AND log <> ? AND state = 'held'"
-            self._store.run(sql, (row.id, claims.log))
+            held.bypass_others(self._store, row.id, claims.log)
             device_keys.open_log(self._store, row.id, claims.log)
         self._insert_proof(outcome, proof, row, "accepted")
         if claims.seq > 1 and (head is None or claims.log != head.log or claims.seq > head.seq + 1):
-            self._bypass(row, claims.log, below=claims.seq)
+            held.bypass(self._store, row.id, claims.log, below=claims.seq)
         if claims.descriptor is not None:
             packed = cbor.encode(claims.descriptor.to_map())
             sql = "INSERT OR IGNORE INTO descriptor VALUES (?, ?, ?)"
@@ -246,14 +236,11 @@ class Ledger:
             device_keys.take_effect(self._store, row.id, claims.log, claims.seq)
             del self._rows[record.device]
         for note in outcome.notes:
-            self._add_verdict(row, claims.seq, note, outcome.received_at_s)
+            receipts.say(self._store, row.id, claims.seq, note, outcome.received_at_s)
 
     def _hold(self, outcome: Outcome, proof: Proof, row: _Row) -> None:
         self._insert_proof(outcome, proof, row, "held")
-        held = "FROM proof WHERE device = ? AND state = 'held'"
-        if self._store.row(f"SELECT count(*) {held}", (row.id,))[0] > MAX_HELD:
-            worst = f"(SELECT id {held} ORDER BY carries, seq DESC LIMIT 1)"
-            self._store.run(f"DELETE FROM proof WHERE id = {worst}", (row.id,))  # noqa: S608 - constants
+        held.bound(self._store, row.id)
 
     def _insert_proof(self, outcome: Outcome, proof: Proof, row: _Row, state: str) -> None:
         claims = proof.claims
@@ -279,24 +266,13 @@ class Ledger:
             sql = "INSERT OR IGNORE INTO gap VALUES (?, ?, ?, ?, ?, ?, ?)"
             self._store.run(sql, (row.id, claims.log, *values))
 
-    def _bypass(self, row: _Row, log: bytes, below: int) -> None:
-        sql = (
-            "UPDATE proof SET state = 'bypassed' WHERE device = ? AND log = ? AND seq < ? AND state = 'held'"
-        )
-        self._store.run(sql, (row.id, log, below))
-
     def _keep_evidence(self, outcome: Outcome, proof: Proof, row: _Row) -> None:
         claims, reason = proof.claims, outcome.verdict.reason
         place = (row.id, claims.log, claims.seq)
-        # A held proof refused when its turn came waits no longer, nor do those behind a refused first one.
-        self._store.run(
-            "DELETE FROM proof WHERE device = ? AND log = ? AND seq = ? AND hash = ? AND state = 'held'",
-            (*place, proof.hash),
-        )
+        held.refuse(self._store, *place, proof.hash)
         is_open = row.record.head is not None and row.record.head.log == claims.log
         if claims.seq == 1 and not is_open and reason is not Reason.EQUIVOCATION:
-            sql = "DELETE FROM proof WHERE device = ? AND log = ? AND state = 'held'"
-            self._store.run(sql, place[:2])
+            held.refuse_log(self._store, row.id, claims.log)
         weight = 2 if outcome.suspends else reason in (Reason.EQUIVOCATION, Reason.TWO_BOARDS)
         values = (*place, proof.hash, reason, weight, outcome.received_at_s, proof.data)
         if not self._store.run(_ADD_EVIDENCE, values):
@@ -315,63 +291,16 @@ class Ledger:
         )
         # The board that goes on is to hear of the other: the verdict stands at a number it knows.
         told_at = row.record.head.seq if row.record.head and reason is Reason.TWO_BOARDS else claims.seq
-        self._add_verdict(row, told_at, outcome.verdict, outcome.received_at_s)
-
-    def _add_verdict(self, row: _Row, seq: int, verdict: Verdict, received_s: float) -> None:
-        code = verdict.reason.value
-        sql = "INSERT INTO verdict (device, seq, code, detail, received_s) VALUES (?, ?, ?, ?, ?)"
-        self._store.run(sql, (row.id, seq, code, verdict.detail[:MAX_DETAIL], received_s))
-        self._store.run(
-            "DELETE FROM verdict WHERE device = ? AND id <= "
-            "(SELECT id FROM verdict WHERE device = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
-            (row.id, row.id, MAX_VERDICTS),
-        )
-        self._store.run(
-            "INSERT INTO verdict_count VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1",
-            (row.id, code),
-        )
+        receipts.say(self._store, row.id, told_at, outcome.verdict, outcome.received_at_s)
 
     # What follows from it.
 
     def receipt(self, device: str) -> Receipt | None:
-        """§5.1, None for a stranger.
-
-        It speaks of the open log; or, while proofs of a log that never began are held, of that log with
-        head 0, so that its first proof is asked for. Not where that one was refused, nor where that of
-        another log was since: a device that has lost its store must hear which log it has to name.
-        """
+        """None for a stranger."""
         row = self._row(device)
         if row is None:
             return None
-        head = row.record.head
-        held = self._store.rows(
-            "SELECT log, seq, received_s FROM proof WHERE device = ? AND state = 'held' ORDER BY id",
-            (row.id,),
-        )
-        sql = "SELECT log, received_s FROM evidence WHERE device = ? AND seq = 1 AND code = ?"
-        refused = dict(self._store.rows(sql, (row.id, Reason.ROLLED_BACK.value))) if held else {}
-        since_s = max(refused.values(), default=-math.inf)
-        unopened = [
-            log
-            for log, _seq, held_s in held
-            if head is None or (log not in (head.log, *refused) and held_s > since_s)
-        ]
-        if unopened or head is None:
-            head = Head(unopened[-1] if unopened else NO_LOG, 0, None)
-        seqs = [seq for log, seq, _held_s in held if log == head.log]
-        missing = chain.missing(seqs, head.seq, MAX_MISSING, self.gaps(device, head.log) if seqs else ())
-        verdicts = self._store.rows(
-            "SELECT seq, code, detail FROM verdict WHERE device = ? ORDER BY id", (row.id,)
-        )
-        return Receipt(
-            device=device,
-            log=head.log,
-            head_seq=head.seq,
-            head_hash=head.hash,
-            received_at_s=int(row.received_s),
-            missing=missing,
-            verdicts=tuple(ProofVerdict(*verdict) for verdict in verdicts),
-        )
+        return receipts.receipt(self._store, row.id, row.record, row.received_s, self.gaps)
 
 
 def _remember(cache: dict[_K, _V], key: _K, value: _V) -> _V:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway import ledger
+from gateway import held, ledger
 from gateway.errors import TryAgain
 from gateway.service import Inbound
 from proof import wire
@@ -131,7 +131,7 @@ def test_ranges_a_held_proof_declares_lost_are_not_asked_for(gateway):
 
 
 def test_held_proofs_are_bounded_and_those_that_declare_gaps_stay(gateway, monkeypatch):
-    monkeypatch.setattr(ledger, "MAX_HELD", 3)
+    monkeypatch.setattr(held, "MAX_HELD", 3)
     device = gateway.member()
     proofs = [device.seal() for _ in range(8)]
     carrier = device.seal(gaps=(device.gap(1, 2),))

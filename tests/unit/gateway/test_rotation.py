@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway import ledger
+from gateway import held
 from gateway.ledger import MAX_EVIDENCE
 from gateway.service import Inbound
 from proof import bundle, joining, rotation, wire
@@ -260,7 +260,7 @@ def test_a_key_rotated_out_raises_no_alarm_of_a_second_board(gateway):
 
 
 def test_a_held_rotation_is_the_last_to_go_when_too_much_is_held(gateway, monkeypatch):
-    monkeypatch.setattr(ledger, "MAX_HELD", 3)
+    monkeypatch.setattr(held, "MAX_HELD", 3)
     device = gateway.member()
     one, two, three, four, turn, six = *(device.seal() for _ in range(4)), device.rotate(), device.seal()
     gateway.send(device, two, three, four, turn, six)
