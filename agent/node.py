@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -28,9 +27,10 @@ from agent.broker import broker_of, password, tls_context
 from agent.buses import Buses
 from agent.calibration import Calibrator, Humidities, certificates_of
 from agent.clock import AidedClock, Clock, TellsTime
+from agent.descriptor import Description
 from agent.diary import Diary
 from agent.errors import AgentError, HardStop
-from agent.instruments import build_instrument, describe, hardware_model
+from agent.instruments import build_instrument
 from agent.journal import Journal
 from agent.keeper import Keeper
 from agent.membership import Joined
@@ -43,11 +43,10 @@ from agent.sampler import Every, Sampler, Schedule
 from agent.sealer import Sealer
 from agent.settings import InstrumentSettings, Settings
 from agent.store import BEHIND, open_journal
-from drivers.contract import Identity, Quantity
+from drivers.contract import Quantity
 from drivers.errors import DriverError, NeedsHuman
 from proof.beacon import Challenge
 from proof.chain import SUPERSEDED
-from proof.descriptor import Descriptor
 from proof.keys import multibase_part
 
 if TYPE_CHECKING:
@@ -78,9 +77,6 @@ class Node:
         signer = keys.current()
         self.device = signer.device
         self.joined = joined
-        self._identities: dict[str, Identity] = {}
-        self._identifying = threading.Lock()
-        self._hardware = hardware_model()
         self.news, self.diary = News(), Diary(clock)
         self.tell = self.news.tell
         broker = broker_of(settings.mqtt, joined.broker_url, joined.broker_ca)
@@ -110,6 +106,9 @@ class Node:
         self.sealer = Sealer(
             self._signer, joined.membership.network, settings.proof, clock, settings.location, turn
         )
+        self._description = Description(
+            self.sealer, self._signer.key_class, settings.instrument, self._instruments, self._certificates
+        )
         self.keeper = Keeper(
             opened.journal, self.sealer, settings.journal, clock, self._on_sealed, self.tell, self.diary
         )
@@ -134,7 +133,7 @@ class Node:
                 schedule(i),
                 self.keeper,
                 clock,
-                self._identified,
+                self._description.identified,
             )
             for i in settings.instrument
         ]
@@ -161,7 +160,7 @@ class Node:
         self.answers.lifetimes = now = lifetimes.begin(self._lifetimes_path, self._clock.boot_id)
         self.diary.note(lifetimes.how_it_began(before, now), f"Version {__version__}.")
         self._open_instruments()
-        self.sealer.descriptor = self._descriptor()
+        self._description.tell()
         self._started = True
         self.keeper.start()
         if self.keeper.call(succession.superseded):
@@ -270,11 +269,6 @@ class Node:
         except HardStop as error:
             self.tell(error.sentence)
 
-    def _identified(self, name: str, identity: Identity) -> None:
-        with self._identifying:  # many samplers' threads: the last to write has seen them all
-            self._identities[name] = identity
-            self.sealer.descriptor = self._descriptor()
-
     def prove_now(self) -> None:
         """Read every instrument outside its schedule and seal a proof: its owner wants to see one."""
         self.keeper.challenges.prove_now(self._clock.boottime_ns() + _PROVE_NS, self._running())
@@ -291,17 +285,3 @@ class Node:
     def _read_now(self) -> None:
         for sampler in self.samplers:
             sampler.read_now()
-
-    def _descriptor(self) -> Descriptor:
-        return Descriptor(
-            agent="fieldproof",
-            version=__version__,
-            key_class=self._signer.key_class,
-            simulated=self._signer.key_class == "sim",
-            hardware=self._hardware,
-            instruments=tuple(
-                describe(i, self._instruments[i.name], self._identities[i.name], self._certificates[i.name])
-                for i in self._settings.instrument
-                if i.name in self._identities
-            ),
-        )

@@ -11,8 +11,8 @@ from importlib import resources
 from pathlib import Path
 
 from agent import __version__
+from agent.descriptor import hardware_model
 from agent.errors import FixConfig
-from agent.instruments import hardware_model
 from agent.keystore import Board, create_key, key_exists, open_key
 from agent.settings import Settings
 from proof.descriptor import Descriptor

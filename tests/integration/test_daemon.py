@@ -25,7 +25,6 @@ from agent.clock import SystemClock
 from agent.errors import FixConfig, HardStop, TryAgain
 from agent.keystore import open_key
 from agent.settings import Settings, load
-from drivers.contract import Identity
 from drivers.errors import NeedsHuman
 from hardware_sim.worlds import ClimateWorld
 from proof import beacon, sealing, wire
@@ -164,35 +163,6 @@ def test_a_node_stops_in_order_where_its_socket_cannot_be_closed(member, monkeyp
         daemon.serve(node, settings, stop)
     assert not node.keeper.alive
     assert not lifetimes.read(settings.state_dir / "lifetimes.json").running
-
-
-def test_who_was_identified_last_stands_in_the_descriptor_where_two_are_at_once(member, monkeypatch):
-    node = node_of(settings_of(member[0], NOWHERE))
-    (name,) = (sampler.name for sampler in node.samplers)
-    real, begun, go = node._descriptor, threading.Event(), threading.Event()
-
-    def slow_once():
-        made = real()
-        if not begun.is_set():
-            begun.set()
-            assert go.wait(20)
-        return made
-
-    monkeypatch.setattr(node, "_descriptor", slow_once)
-    threads = [
-        threading.Thread(target=node._identified, args=(name, Identity("BME280", serial, "serial")))
-        for serial in ("first", "second")
-    ]
-    threads[0].start()
-    assert begun.wait(20)
-    threads[1].start()
-    threads[1].join(0.3)  # it waits for the first, or has overtaken it
-    go.set()
-    for thread in threads:
-        thread.join(20)
-    assert node.sealer.descriptor is not None
-    assert [one.serial for one in node.sealer.descriptor.instruments] == ["second"]
-    node.stop()
 
 
 class Untellable:
