@@ -22,7 +22,7 @@ from decimal import Decimal
 from typing import Any
 
 from agent import __version__
-from agent.sampler import decimals
+from agent.measuring import decimals
 from drivers.contract import Quantity
 from proof.senml import Measured
 

@@ -39,7 +39,8 @@ from agent.publisher import Publisher
 from agent.quality import Inspector, limits_of
 from agent.receipts import Outcome
 from agent.rotation import Keys, resume
-from agent.sampler import Every, Sampler, Schedule
+from agent.sampler import Sampler
+from agent.schedule import Every, Schedule
 from agent.sealer import Sealer
 from agent.settings import InstrumentSettings, Settings
 from agent.store import BEHIND, open_journal

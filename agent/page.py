@@ -26,9 +26,9 @@ from agent.clock import SOURCE_GNSS, SOURCE_NONE, SOURCE_NTP, SOURCE_RTC
 from agent.errors import AgentError
 from agent.history import HOURS, History, Told
 from agent.journal import Journal, unpacked
+from agent.measuring import decimals
 from agent.node import Node
 from agent.papers import Place, Row
-from agent.sampler import decimals
 from agent.settings import Settings
 from proof import sealing
 from proof.keys import multibase_part

@@ -4,57 +4,39 @@
 - `RetryNow` is tried once more at once (flag 16), `RetryLater` and `DropSample` lose this sample,
   `InstrumentGone` closes and opens again (flag 512 on the next sample), `NeedsHuman` stops this instrument
   and is said in the status. A bug of a driver is treated as an instrument that is gone.
-- One that gave a sample since it was opened is opened again at its next instant; one that did not waits, ever
-  longer, from its own interval on: a read that came late is not to cost a fast instrument seconds.
+- One that is gone is opened again at an instant of the schedule, when `agent.reopening` says so.
 - A loss that the journal does not take is kept and told with the next one.
 - A sample's time is when its read began. One taken more than a deadline after its instant is late (256).
-- Values are corrected by certificates (§12), then rounded to the power of ten nearest to the instrument's
-  resolution (§3.3), then flagged.
+- What becomes of its values says `agent.measuring`.
 """
 
 from __future__ import annotations
 
-import math
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
-from agent.backoff import Backoff
 from agent.calibration import Calibrator
 from agent.clock import Clock
 from agent.errors import AgentError
 from agent.keeper import Keeper
+from agent.measuring import MeasuringChain
 from agent.quality import Inspector
+from agent.reopening import Reopening
 from agent.sample import Captured, Missed
+from agent.schedule import Schedule, instants
 from agent.settings import InstrumentSettings
 from drivers.contract import Flag, Identity, Instrument, Sample
 from drivers.errors import DropSample, InstrumentGone, NeedsHuman, RetryLater, RetryNow
-from proof import cbor
 from proof.senml import Measured
 
 NODE_DOWN = "node down"
 OVERDUE_S = 60.0
 _log = structlog.get_logger()
-
-
-class Schedule(Protocol):
-    def next_ns(self, after_ns: int) -> int | None:
-        """Boot time of the first instant after `after_ns`; None when there is none any more."""
-
-
-class Every:
-    """Instants at whole multiples of `interval_s` of boot time: a restart does not move them."""
-
-    def __init__(self, interval_s: float) -> None:
-        self._step_ns = max(1, round(interval_s * 1e9))
-
-    def next_ns(self, after_ns: int) -> int:
-        return (after_ns // self._step_ns + 1) * self._step_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +75,13 @@ class Sampler:
             instrument.quantities,
             settings.interval_s,
         )
-        self._settings, self._instrument = settings, instrument
-        self._calibrator, self._inspector = calibrator, inspector
+        self._settings, self._instrument, self._calibrator = settings, instrument, calibrator
+        self._chain = MeasuringChain(instrument.quantities, calibrator, inspector)
         self._schedule, self._keeper, self._clock, self._on_identity = schedule, keeper, clock, on_identity
-        self._decimals = [decimals(quantity.resolution) for quantity in instrument.quantities]
         self._wake = threading.Event()
         self._stopping = self._asked_now = self._is_open = False
-        self._just_reopened = self._gave = False
-        self._backoff = Backoff()
-        self._in_vain = 0  # openings since the last sample
-        self._reopen_at_ns, self._newest_ms = 0, -1
+        self._just_reopened = False
+        self._reopening, self._newest_ms = Reopening(settings.interval_s), -1
         self._instant_ns = clock.boottime_ns()
         self._untold: list[Missed] = []
         self._opening = Retrying(
@@ -203,21 +182,16 @@ class Sampler:
 
     def _skip_what_passed(self, instant_ns: int) -> int:
         """The newest instant that has come; the ones before it were slept through (suspend, a long read)."""
-        newest_ns = max(self._instants(instant_ns, self._clock.boottime_ns()), default=instant_ns)
+        newest_ns = max(instants(self._schedule, instant_ns, self._clock.boottime_ns()), default=instant_ns)
         self._note_passed(instant_ns - 1, newest_ns - 1, "not read in time")
         return newest_ns
 
     def _note_passed(self, after_ns: int, until_ns: int, reason: str) -> None:
         first_ns, last_ns, count = None, after_ns, 0
-        for last_ns in self._instants(after_ns, until_ns):
+        for last_ns in instants(self._schedule, after_ns, until_ns):
             first_ns, count = first_ns or last_ns, count + 1
         if first_ns is not None:
             self._note(Missed(self.name, self._clock.boot_id, first_ns, last_ns, reason, count))
-
-    def _instants(self, after_ns: int, until_ns: int) -> Iterator[int]:
-        while (instant_ns := self._schedule.next_ns(after_ns)) is not None and instant_ns <= until_ns:
-            yield instant_ns
-            after_ns = instant_ns
 
     def _turn(self, instant_ns: int) -> None:
         """One instant: a sample or a loss."""
@@ -258,8 +232,8 @@ class Sampler:
             flags |= Flag.RETRIED
             began_ns = self._moment_ns()
             sample = self._instrument.read(self._settings.deadline_s)
-        self._just_reopened, self._gave, self._newest_ms = False, True, began_ns // 10**6
-        self._in_vain = 0
+        self._just_reopened, self._newest_ms = False, began_ns // 10**6
+        self._reopening.gave()
         return sample, began_ns, int(flags)
 
     def _moment_ns(self) -> int:
@@ -271,30 +245,17 @@ class Sampler:
     def _captured(self, sample: Sample, began_ns: int, flags: int) -> Captured:
         wall = self._clock.wall()
         wall = replace(wall, ns=wall.ns - (self._clock.boottime_ns() - began_ns))
-        corrected = self._calibrator.correct(sample.values, wall, began_ns)
-        if corrected.problem and all(value is None for value in corrected.values):
-            raise DropSample(corrected.problem)
-        rounded = [
-            None if value is None else cbor.number(value, places)
-            for value, places in zip(corrected.values, self._decimals, strict=True)
-        ]
-        floats = [None if value is None else float(value) for value in rounded]
-        values = tuple(
-            Measured(quantity.name, quantity.unit, value)
-            for quantity, value in zip(self._instrument.quantities, rounded, strict=True)
-            if value is not None
-        )
-        flags |= sample.flags | corrected.flags | self._inspector.flags(floats, began_ns)
+        measured = self._chain.measured(sample, wall, began_ns)
         raw = sample.raw if self._settings.raw_evidence else b""
-        self._problem(corrected.problem)
-        self._state = replace(self._state, samples=self._state.samples + 1, latest=values)
+        self._problem(measured.problem)
+        self._state = replace(self._state, samples=self._state.samples + 1, latest=measured.values)
         return Captured(
             self.name,
             self._clock.boot_id,
             began_ns,
             wall,
-            values,
-            flags,
+            measured.values,
+            flags | measured.flags,
             raw,
         )
 
@@ -302,29 +263,21 @@ class Sampler:
         """Open if need be; after a failure not again before its wait is over."""
         if self._is_open:
             return
-        if self._clock.boottime_ns() < self._reopen_at_ns:
+        if not self._reopening.may(self._clock.boottime_ns()):
             raise InstrumentGone(self._state.problem)
-        reopening = self._state.model != ""
+        again = self._state.model != ""
         self._opening(self.open_once)
-        self._backoff.up(self._clock.boottime_ns())
-        self._just_reopened = reopening
-        self._state = replace(self._state, reopened=self._state.reopened + reopening)
+        self._reopening.opened(self._clock.boottime_ns())
+        self._just_reopened = again
+        self._state = replace(self._state, reopened=self._state.reopened + again)
         _log.info("instrument opened", instrument=self.name, serial=self._state.serial)
 
     def _close(self, sentence: str) -> None:
         self._problem(sentence)
-        if self._is_open or self._clock.boottime_ns() >= self._reopen_at_ns:
-            self._backoff.down(self._clock.boottime_ns())
-            wait_s = 0.0 if self._gave else self._wait_s()
-            self._reopen_at_ns = self._clock.boottime_ns() + round(wait_s * 1e9)
-        self._is_open = self._gave = False
+        self._reopening.failed(self._clock.boottime_ns(), self._is_open, random.random())  # noqa: S311 jitter
+        self._is_open = False
         self._state = replace(self._state, is_open=False)
         self._instrument.close()
-
-    def _wait_s(self) -> float:
-        own_s = self._settings.interval_s * 2.0 ** min(self._in_vain, 16)
-        self._in_vain += 1
-        return min(own_s, self._backoff.next_delay_s(random.random()))  # noqa: S311 jitter
 
     def _problem(self, sentence: str) -> None:
         if sentence and sentence != self._state.problem:
@@ -352,8 +305,3 @@ class Sampler:
                 del self._untold[0]
         except AgentError as error:
             _log.error("loss not noted", instrument=self.name, problem=error.sentence)
-
-
-def decimals(resolution: float) -> int:
-    """Decimal places of the power of ten nearest to `resolution`: 0.18 -> 1, 0.008 -> 2, 5 -> 0."""
-    return max(0, round(-math.log10(resolution)))

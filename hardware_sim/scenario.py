@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.backoff import LONGEST_S
-from agent.sampler import Every, Schedule
+from agent.schedule import Every, Schedule
 from agent.settings import InstrumentSettings
 from drivers.contract import Clock
 from hardware_sim.parts.bme280_physics import World

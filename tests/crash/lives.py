@@ -36,7 +36,7 @@ from agent.clock import SOURCE_NONE, SOURCE_NTP, UNSYNCED_US, SystemClock, Wall
 from agent.errors import AgentError, TryAgain
 from agent.node import Node
 from agent.rotation import KeptKeys
-from agent.sampler import Every
+from agent.schedule import Every
 from gateway import listener
 from gateway.errors import GatewayError
 from gateway.link import Link

@@ -14,7 +14,8 @@ from agent.calibration import Calibrator, Humidities
 from agent.errors import TryAgain
 from agent.keeper import Keeper
 from agent.quality import Inspector, limits_of
-from agent.sampler import OVERDUE_S, Every, Sampler, decimals
+from agent.sampler import OVERDUE_S, Sampler
+from agent.schedule import Every
 from agent.settings import InstrumentSettings, JournalSettings
 from drivers.bme280 import BME280
 from drivers.contract import Flag, Identity, Quantity, Sample
@@ -147,19 +148,6 @@ def bench() -> Callable[..., Bench]:
         return Bench(sampler, keeper, clock, identities)
 
     return make
-
-
-def test_instants_lie_at_whole_multiples_so_a_restart_does_not_move_them():
-    every = Every(60)
-    assert [every.next_ns(at * 10**9) for at in (0, 59, 60, 61)] == [n * 10**9 for n in (60, 60, 120, 120)]
-    assert Every(1e-12).next_ns(5) == 6
-
-
-@pytest.mark.parametrize(
-    ("resolution", "places"), [(0.01, 2), (0.008, 2), (0.18, 1), (1, 0), (5, 0), (100, 0)]
-)
-def test_decimals_are_those_of_the_resolution(resolution, places):
-    assert decimals(resolution) == places
 
 
 def test_every_instant_of_a_well_instrument_is_a_sample(bench):
