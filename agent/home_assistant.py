@@ -26,7 +26,7 @@ from agent.backoff import Backoff
 from agent.broker import home_broker
 from agent.conditions import CODES
 from agent.errors import TryAgain
-from agent.home_entities import NODE, OFFLINE, ONLINE, Topics
+from agent.home_entities import NODE, OFFLINE, ONLINE, REPORT_S, Topics
 from agent.mqtt import Link
 from agent.mqtt_events import Connected, Delivered, Disconnected, Event, Message, Refused, Subscribed
 from agent.sampler import Sampler
@@ -35,7 +35,6 @@ from agent.status import HEALTHY
 from agent.window import PUBACK_S
 from proof.keys import multibase_part
 
-REPORT_S = 60.0
 NO_PUBACK = "The broker does not say that it has a message (no PUBACK): connecting again."
 _LOOK_S = 1.0
 _MOST_HEARD, _MOST_WAITING = 256, 1000  # there are a few messages per instrument, at most 64 of those

@@ -10,7 +10,8 @@
   survive names given in Home Assistant, and another key of the device.
 - A value is in Home Assistant's unit, a fixed power of ten of the one that was signed, or exactly that.
 - Entities of an instrument are unavailable while it or the node is, and `expire_after` seconds after
-  their newest value, whatever else is said.
+  their newest value, whatever else is said; those of the node after three reports that did not come.
+- What a journal that does not answer said last is not told: it is unknown, and that is a problem.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from proof.senml import Measured
 
 ONLINE, OFFLINE = b"online", b"offline"
 NODE = "_node"  # no instrument can have that name
+REPORT_S = 60
+"""So often the node's state is told."""
 _ORIGIN = {"name": "Fieldproof", "sw_version": __version__}
 
 
@@ -137,6 +140,7 @@ def node(topics: Topics, states: Iterable[str]) -> dict[str, Any]:
             "name": name,
             "entity_category": "diagnostic",
             "value_template": _template(key),
+            "expire_after": 3 * REPORT_S,
             **more,
         }
 
@@ -174,11 +178,12 @@ def values(latest: Iterable[Measured]) -> dict[str, float]:
 
 def node_state(report: Mapping[str, Any]) -> dict[str, Any]:
     """The node's state, of the status report."""
+    known = report["answered"]
     return {
-        "problem": "OFF" if report["healthy"] else "ON",
+        "problem": "OFF" if known and report["healthy"] else "ON",
         "state": report.get("state"),
-        "unreceipted": report["proofs"]["unreceipted"],
-        "age": report["last_receipted_reading_age_s"],
+        "unreceipted": report["proofs"]["unreceipted"] if known else None,
+        "age": report["last_receipted_reading_age_s"] if known else None,
     }
 
 

@@ -38,6 +38,7 @@ TOPICS = Topics("homeassistant", multibase_part(DEVICE_ID))
 AVAILABLE, NODE_AVAILABLE = TOPICS.availability("roof"), TOPICS.availability(NODE)
 REPORT = {
     "healthy": True,
+    "answered": True,
     "state": "healthy",
     "proofs": {"unreceipted": 2},
     "last_receipted_reading_age_s": 1.5,

@@ -15,6 +15,7 @@ from tests.agent_parts import DEVICE_ID
 TOPICS = Topics("homeassistant", multibase_part(DEVICE_ID))
 REPORT = {
     "healthy": True,
+    "answered": True,
     "state": "healthy",
     "proofs": {"unreceipted": 2},
     "last_receipted_reading_age_s": 1.5,

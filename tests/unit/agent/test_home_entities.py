@@ -12,7 +12,7 @@ import pytest
 
 from agent import home_entities
 from agent.conditions import CODES
-from agent.home_entities import NODE, Topics
+from agent.home_entities import NODE, REPORT_S, Topics
 from agent.status import HEALTHY
 from drivers import catalogue
 from drivers.contract import Quantity
@@ -179,6 +179,7 @@ def test_the_node_is_a_device_of_its_own_to_which_instruments_belong():
 def test_the_node_s_state_is_the_report_s(healthy, problem):
     report = {
         "healthy": healthy,
+        "answered": True,
         "state": "offline",
         "proofs": {"unreceipted": 3},
         "last_receipted_reading_age_s": None,
@@ -186,6 +187,17 @@ def test_the_node_s_state_is_the_report_s(healthy, problem):
     state = home_entities.node_state(report)
     assert state == {"problem": problem, "state": "offline", "unreceipted": 3, "age": None}
     assert set(state) == set(home_entities.node(TOPICS, CODES)["components"])
+
+
+def test_of_a_journal_that_does_not_answer_no_old_count_is_told_and_that_is_a_problem():
+    said_last = {"healthy": True, "proofs": {"unreceipted": 3}, "last_receipted_reading_age_s": 12.5}
+    state = home_entities.node_state({**said_last, "answered": False, "state": "disk_failing"})
+    assert state == {"problem": "ON", "state": "disk_failing", "unreceipted": None, "age": None}
+
+
+def test_what_is_said_of_the_node_expires_after_three_reports_that_did_not_come():
+    for entity in home_entities.node(TOPICS, (HEALTHY,))["components"].values():
+        assert entity["expire_after"] == 3 * REPORT_S == 180
 
 
 def test_factors_are_powers_of_ten_so_nothing_is_rounded():
