@@ -30,7 +30,7 @@ from agent.watch import LOOK_S, Watch
 from proof.calibration import SignedCertificate
 
 T = TypeVar("T")
-_LINE_S, _STATUS_S = 5.0, 8.0  # so long a line and a report may take; who asks waits for longer
+_LINE_S, STATUS_S = 5.0, 8.0  # so long a line and a report may take; who asks waits for longer
 _MOST_NEWS = 20
 _log = structlog.get_logger()
 
@@ -69,6 +69,7 @@ class Answers:
         self._certificates, self._diary, self._news = certificates, diary, news
         self._watch, self._looked_ns = Watch(diary), clock.boottime_ns()
         self._stored, self._counted = papers.NOTHING_STORED, (papers.NOTHING_COUNTED, 0)
+        self._counted_at_s: float | None = None
         self.lifetimes = lifetimes.NONE
 
     @property
@@ -77,8 +78,10 @@ class Answers:
 
     def status(self) -> dict[str, object]:
         """What `status`, and every other view, says: one source."""
-        counted, problem = self._ask(lambda j: (papers.counts(j), self._keeper.held), _STATUS_S)
-        self._counted = counts, held = counted or self._counted
+        counted, problem = self._ask(lambda j: (papers.counts(j), self._keeper.held), STATUS_S)
+        if counted is not None:
+            self._counted, self._counted_at_s = counted, self.now_s
+        counts, held = self._counted
         return status.report(
             self._joined.membership.device,
             self._joined.membership,
@@ -90,6 +93,7 @@ class Answers:
             self.lifetimes,
             lifetimes.reboots(),
             answered=counted is not None,
+            answered_at_s=self._counted_at_s,
         )
 
     def status_line(self) -> str:
@@ -108,13 +112,13 @@ class Answers:
 
     def log(self, limit: int) -> list[dict[str, Any]]:
         """The diary, newest first. Raises `TryAgain`."""
-        return self._keeper.read(lambda journal: self._diary.entries(journal, limit), _STATUS_S)
+        return self._keeper.read(lambda journal: self._diary.entries(journal, limit), STATUS_S)
 
     def explain(self, seq: int | None) -> dict[str, Any]:
         """What became of proof `seq`; without one, what was rejected or flagged lately. Raises `TryAgain`."""
         if seq is None:
-            return self._keeper.read(explain.lately, _STATUS_S)
-        return self._keeper.read(lambda journal: explain.proof(journal, seq, self.sent_s), _STATUS_S)
+            return self._keeper.read(explain.lately, STATUS_S)
+        return self._keeper.read(lambda journal: explain.proof(journal, seq, self.sent_s), STATUS_S)
 
     def sent_s(self, log_id: int, seq: int) -> float | None:
         """When the broker had that proof the last time, by the wall clock; None where that is not known."""

@@ -245,18 +245,28 @@ def _seconds(text: str) -> int:
     return max(0, int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()))
 
 
+def _old(report: dict[str, Any]) -> str:
+    """Behind what the journal said, where it does not answer now."""
+    if report.get("answered", True):  # not said by an agent that has not been restarted since an upgrade
+        return ""
+    at_s = report.get("answered_at_s")
+    when = "not known yet" if at_s is None else f"as it was at {cli_told.time_of(at_s)}"
+    return f" (the journal does not answer: {when})"
+
+
 def _status_lines(report: dict[str, Any]) -> Iterator[str]:
     age_s = report["last_receipted_reading_age_s"]
     health = "healthy" if report["healthy"] else "NOT HEALTHY"
     newest = "none yet" if age_s is None else f"{age_s:.0f} s old"
-    yield f"{health}: newest receipted reading {newest}"
+    old = _old(report)
+    yield f"{health}: newest receipted reading {newest}{', as far as is known' if old else ''}"
     yield from (f"  - {sentence}" for sentence in report["why"])
     yield f"device    {report['device']} ({report['key_class']} key)"
     yield f"network   {report['network']} ({report['kind']})"
     readings, proofs, link = report["readings"], report["proofs"], report["link"]
-    yield f"readings  {readings['captured']} captured, {readings['unsealed']} not sealed yet"
+    yield f"readings  {readings['captured']} captured, {readings['unsealed']} not sealed yet{old}"
     waiting = f"{proofs['unreceipted']} wait for a receipt, {proofs['in_flight']} in flight"
-    yield f"proofs    {proofs['sealed']} sealed, {waiting}"
+    yield f"proofs    {proofs['sealed']} sealed, {waiting}{old}"
     yield f"link      {link['protocol'] or 'not connected'}"
     recovered = report.get("recovery", {})  # not of an agent that has not been restarted since an upgrade
     if again := [f"{name.replace('_', ' ')} {count}" for name, count in recovered.items() if count]:

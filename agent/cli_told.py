@@ -88,9 +88,9 @@ def _at_rest(found: Settings, question: Callable[[sqlite3.Connection], T], nothi
 
 def _entry(entry: dict[str, Any]) -> str:
     unsure = "" if entry["clock_sure"] else " (by a clock that was not sure)"
-    when = _time(entry["at_s"])
+    when = time_of(entry["at_s"])
     if "until_s" in entry:
-        when += f" to {_time(entry['until_s'])}" if entry["until_s"] is not None else ", still so"
+        when += f" to {time_of(entry['until_s'])}" if entry["until_s"] is not None else ", still so"
     often = f" {entry['count']} times." if entry["count"] > 1 else ""
     return f"{when}{unsure}\n  {entry['sentence']}{often} {entry['detail']}".rstrip()
 
@@ -108,11 +108,11 @@ def _proof(answer: dict[str, Any]) -> Iterator[str]:
     yield f"Proof {answer['seq']}: {answer['sentence']} {answer['remedy']}".rstrip()
     if "log" in answer:
         yield f"  log       {answer['log']}"
-        span = f"{_time(answer['captured_from_s'])} to {_time(answer['captured_to_s'])}"
+        span = f"{time_of(answer['captured_from_s'])} to {time_of(answer['captured_to_s'])}"
         yield f"  captured  {span}, {answer['readings']} readings"
         for name in ("sealed", "sent", "receipted"):
             if answer[f"{name}_at_s"] is not None:
-                yield f"  {name:9} {_time(answer[f'{name}_at_s'])}"
+                yield f"  {name:9} {time_of(answer[f'{name}_at_s'])}"
     for verdict in answer["verdicts"]:
         yield f"  {verdict['code']}{_detail(verdict)}: {verdict['sentence']} {verdict['remedy']}"
     for verdict in answer["earlier"]:
@@ -129,5 +129,5 @@ def _detail(line: dict[str, Any]) -> str:
     return f" ({line['detail']})" if line["detail"] else ""
 
 
-def _time(seconds: float) -> str:
+def time_of(seconds: float) -> str:
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -26,9 +26,10 @@ def report(
     reboots: int = 0,
     *,
     answered: bool = True,
+    answered_at_s: float | None = None,
 ) -> dict[str, object]:
     """`held` are samples within the loss window, not on disk yet. Where the journal has not `answered`, this
-    is what it said last."""
+    is what it said last, at `answered_at_s`; before the first time nothing of it is known."""
     found, link, journal = conditions(now), now.link, now.journal
     return {
         "device": device,
@@ -38,6 +39,7 @@ def report(
         "healthy": now.healthy,
         "state": state(found),
         "answered": answered,
+        "answered_at_s": answered_at_s,
         "conditions": [asdict(condition) for condition in found],
         "superseded": now.stored.superseded,
         "why": [f"{condition.sentence} {condition.remedy}".rstrip() for condition in found],

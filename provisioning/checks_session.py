@@ -26,7 +26,7 @@ from agent.mqtt_events import Connected, Delivered, Disconnected, Event, Message
 from proof import beacon, receipt, wire
 from proof.keys import Signer, multibase_part
 from proof.reasons import Refused as NotSigned
-from provisioning.checks import FAIL, PASS, WARN, Finding, failed
+from provisioning.checks import FAIL, PASS, SKIPPED, WARN, Finding, failed
 from provisioning.checks_state import Books
 
 CONNECT_S, ANSWER_S, BEACON_S, GATEWAY_S = 11.0, 4.0, 4.0, 6.0
@@ -116,6 +116,8 @@ def gateway(
     clock: Clock,
 ) -> Finding:
     if session is None:
+        if not report["answered"]:
+            return Finding(SKIPPED, "The running agent's journal does not answer: its receipts are unknown.")
         age_s = report["last_receipted_reading_age_s"]
         if age_s is None or age_s > HEALTHY_S:
             return Finding(WARN, "The running agent has no young receipt.", _OPERATOR)

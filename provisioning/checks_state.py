@@ -94,9 +94,10 @@ def agent(settings: Settings, locks: Path) -> Finding:
             return Finding(SKIPPED, f"Process {holder} runs in {folder}, and only its owner may ask it.")
         to_do = f"It may be starting: examine again. Else restart it (process {holder})."
         return Finding(FAIL, f"Process {holder} holds {folder} and does not answer.", to_do)
-    if not report["healthy"]:
+    if not (report["healthy"] and report["answered"]):
         why = " ".join(map(str, report["why"] if isinstance(report["why"], list) else []))
-        return Finding(WARN, f"It runs and is not healthy. {why}", "See the lines below.", report)
+        said = "is not healthy" if report["answered"] else "its journal does not answer"
+        return Finding(WARN, f"It runs and {said}. {why}", "See the lines below.", report)
     age_s = report["last_receipted_reading_age_s"]
     return Finding(PASS, f"It runs and is healthy; newest receipted reading {age_s:.0f} s old.", "", report)
 
@@ -180,6 +181,9 @@ def receipt(books: Books, report: dict[str, Any], clock: Clock) -> Finding:
 
 
 def _journal_of(report: dict[str, Any]) -> Finding:
+    if not report["answered"]:
+        to_do = "Look at the disk (`df`, `dmesg`), and examine again."
+        return Finding(FAIL, "The journal of the running agent does not answer.", to_do)
     found, proofs = report["journal"], report["proofs"]
     books = Books(proofs["sealed"], proofs["unreceipted"], None)
     said = f"{found['bytes'] / 1e6:,.1f} MB, held by the running agent; {books.proofs} proofs"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from agent.answers import STATUS_S
 from agent.buses import Buses, HardwareBuses
 from agent.clock import Clock, SystemClock
 from agent.errors import AgentError
@@ -91,7 +92,7 @@ def examine(case: Case, budget_s: float = BUDGET_S) -> list[Line]:
                 "none, or one that answers and is healthy",
                 lambda settings: state.agent(settings, where.locks),
                 ("configuration",),
-                deadline_s=8.0,
+                deadline_s=STATUS_S + 2,
             )
         )
         exam.row(

@@ -1,6 +1,7 @@
 /* The node's page.
  * - Shows what the agent says and judges nothing: state, sentences and remedies are the agent's own.
- * - When the agent falls silent the headline says so, and since when: "healthy" never outlives its answer.
+ * - When the agent falls silent the headline says so, and since when: "healthy" never outlives its answer. What its
+ *   store said last, and a list that is no longer answered, is told as old.
  * - Everything the agent says becomes text (`el`), whatever stands in it.
  */
 
@@ -38,11 +39,20 @@ function showState(status) {
     el(
       "p",
       { class: "quiet" },
-      age === null ? "No reading is known to have arrived yet." : `The newest reading that is proven to have arrived is ${rough(age)} old.`,
+      age === null ? "No reading is known to have arrived yet." : `The newest reading that is ${status.answered ? "proven" : "known"} to have arrived is ${rough(age)} old.`,
       " ",
-      waiting(status),
+      stood(status),
+      isKnown(status) ? waiting(status) : null,
     ),
   );
+}
+
+const isKnown = (status) => status.answered || status.answered_at_s !== null;
+
+/** Before what the store said; "" where it says so now. */
+function stood(status) {
+  if (status.answered) return "";
+  return `The store does not answer. ${isKnown(status) ? `As it stood at ${moment(status.answered_at_s)}: ` : "What it holds is not known."}`;
 }
 
 const remedy = (condition) => (condition.remedy ? el("p", {}, "What to do: ", condition.remedy) : null);
@@ -328,10 +338,15 @@ function older(proofs) {
 
 /* Store, trust, log */
 
-function showStore({ journal, readings, proofs }) {
+const old = (...said) => el("p", {}, el("span", { class: "mark warn" }, "old"), " ", ...said);
+
+function showStore(status) {
+  const { journal, readings, proofs } = status;
   const part = journal.bytes / journal.max_bytes;
-  fill(
+  if (!isKnown(status)) return fill("journal", old(stood(status)));
+  return fill(
     "journal",
+    status.answered ? null : old(stood(status)),
     el("p", {}, el("label", { for: "journal-fill" }, `${bytes(journal.bytes)} of ${bytes(journal.max_bytes)} are used (${part < 0.01 ? "less than 1" : Math.round(part * 100)} %).`), el("meter", { id: "journal-fill", min: 0, max: 1, high: 0.9, value: part.toFixed(3) })),
     pairs([
       ["Captured", `${sure(readings.captured, "reading")}, ${sure(proofs.sealed, "proof")} sealed`],
@@ -431,5 +446,17 @@ new Watch("/api/status", {
     considerHistory(status);
   },
 });
-new Watch("/api/proofs", { onAnswer: showProofs });
-new Watch("/api/log", { everyMs: 10_000, onAnswer: showLog });
+
+function watchList(path, id, show, everyMs) {
+  new Watch(path, {
+    everyMs,
+    onSilence: (sinceMs) => fill(`${id}-old`, old(sinceMs === null ? "The store has not answered yet." : `This is of ${moment(sinceMs / 1000)}: no newer answer came.`)),
+    onAnswer(list) {
+      fill(`${id}-old`);
+      show(list);
+    },
+  });
+}
+
+watchList("/api/proofs", "proofs", showProofs);
+watchList("/api/log", "log", showLog, 10_000);

@@ -24,6 +24,7 @@ def status(text: str = "roof", tone: str = "warning") -> dict[str, Any]:
         "key_class": "sim",
         "healthy": False,
         "answered": True,
+        "answered_at_s": NOW_S,
         "state": "instrument_gone",
         "conditions": [
             {"code": "instrument_gone", "sentence": text, "remedy": text, "severity": tone},
@@ -99,9 +100,10 @@ def log(text: str = "roof") -> list[dict[str, Any]]:
 
 
 @contextmanager
-def page(text: str = "roof", tone: str = "warning") -> Iterator[server.Server]:
+def page(text: str = "roof", tone: str = "warning", **more: Any) -> Iterator[server.Server]:
+    """`more` is what the status says otherwise."""
     said = {
-        "/api/status": status(text, tone),
+        "/api/status": {**status(text, tone), **more},
         "/api/history": history(text),
         "/api/proofs": proofs(),
         "/api/log": log(text),

@@ -165,3 +165,40 @@ def test_an_answer_that_never_came_is_no_good_news(look):
         page.route("**/api/**", lambda route: route.abort())
         page.goto(f"http://127.0.0.1:{running.port}/")
         page.get_by_text("It has not answered since this page was opened.").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("at_s", "said"), [(canned.NOW_S, "As it stood at"), (None, "What it holds is not known.")]
+)
+def test_what_a_store_said_last_that_does_not_answer_is_told_as_old(look, at_s, said):
+    with canned.page(answered=False, answered_at_s=at_s) as running:
+        page = shown(look(f"http://127.0.0.1:{running.port}/"))
+        for place in ("#state", "#journal"):
+            assert f"The store does not answer. {said}" in page.locator(place).inner_text()
+        assert ("9 readings" in page.locator("#journal").inner_text()) == (at_s is not None)
+        assert ("2 proofs" in page.locator("#state").inner_text()) == (at_s is not None)
+
+
+def test_of_a_store_that_answers_nothing_is_told_as_old(look, address):
+    page = shown(look(address))
+    for place in ("#state", "#journal", "#proofs-old", "#log-old"):
+        assert "answer" not in page.locator(place).inner_text()
+
+
+def test_lists_that_are_refused_are_told_as_old_until_there_are_new_ones(look, address):
+    page = look("about:blank")
+    page.clock.install()
+    page.goto(address)
+    page = shown(page)
+    page.route("**/api/proofs", lambda route: route.fulfill(status=503, body="It does not answer."))
+    page.route("**/api/log", lambda route: route.fulfill(status=503, body="It does not answer."))
+    page.clock.fast_forward(16_000)
+    page.clock.fast_forward(16_000)
+    for name in ("proofs", "log"):
+        note = page.locator(f"#{name}-old")
+        note.get_by_text("This is of").wait_for()
+        assert page.locator(f"#{name} li").count()
+        page.unroute(f"**/api/{name}")
+    page.clock.fast_forward(16_000)
+    for name in ("proofs", "log"):
+        page.wait_for_function(f"!document.getElementById('{name}-old').textContent")

@@ -256,9 +256,9 @@ def agent(config, tmp_path):
     (tmp_path / "state").mkdir(mode=0o700)
     with contextlib.ExitStack() as stack:
 
-        def make(healthy=True, pieces=()):
+        def make(healthy=True, pieces=(), **more):
             report = {
-                "healthy": healthy, "why": [] if healthy else ["Offline: no route."],
+                **more, "healthy": healthy, "why": [] if healthy else ["Offline: no route."],
                 "device": "did:key:z6Mk", "key_class": "sim", "network": "moor", "kind": "test",
                 "last_receipted_reading_age_s": 9.0,
                 "readings": {"captured": 5, "unsealed": 1},
@@ -297,6 +297,17 @@ def test_status_of_an_unhealthy_agent_is_one_and_says_why(agent, fieldproof_agen
     assert "  - Offline: no route." in out
     code, out, _ = fieldproof_agent("status", "--json", "-c", path)
     assert (code, json.loads(out)["healthy"]) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("at_s", "when"), [(1_800_000_000.7, "as it was at 2027-01-15 08:00:00 UTC"), (None, "not known yet")]
+)
+def test_status_tells_what_a_journal_said_last_as_old(agent, fieldproof_agent, at_s, when):
+    _, out, _ = fieldproof_agent("status", "-c", agent(answered=False, answered_at_s=at_s))
+    assert out.startswith("healthy: newest receipted reading 9 s old, as far as is known\n")
+    assert out.count(f"(the journal does not answer: {when})") == 2
+    _, out, _ = fieldproof_agent("status", "-c", agent(answered=True, answered_at_s=at_s))
+    assert "does not answer" not in out
 
 
 def test_status_where_no_agent_runs(config, fieldproof_agent):

@@ -198,3 +198,14 @@ def test_virtual_time_claims_no_source(tmp_path, until):
     live(load(config), climate(1, readings=2), until)
     proofs, _ = sealed(load(config), device)
     assert [proof.claims.time.source for proof in proofs] == [SOURCE_NONE]
+
+
+@pytest.mark.parametrize(
+    ("answered", "unsealed", "unreceipted", "waiting"),
+    [(True, 0, 0, False), (True, 1, 0, True), (True, 0, 1, True), (False, 0, 0, True)],
+)
+def test_what_a_journal_said_last_that_does_not_answer_is_no_end(answered, unsealed, unreceipted, waiting):
+    report = {
+        "answered": answered, "readings": {"unsealed": unsealed}, "proofs": {"unreceipted": unreceipted},
+    }  # fmt: skip
+    assert run._is_waiting(report) is waiting

@@ -16,7 +16,7 @@ from proof import receipt, wire
 from proof.joining import Membership
 from proof.receipt import Receipt
 from provisioning import checks_session as session
-from provisioning.checks import FAIL, PASS
+from provisioning.checks import FAIL, PASS, SKIPPED
 from tests.agent_parts import DEVICE_ID, GATEWAY, NETWORK, SIGNER, START_S, FakeClock
 
 MEMBERSHIP = Membership(DEVICE_ID, NETWORK, "test", (GATEWAY.public_key,), (), START_S, None)
@@ -73,6 +73,12 @@ def test_a_refused_subscription_names_the_topic():
 
 def test_a_running_agent_without_a_young_receipt_speaks_of_the_gateway():
     for age_s, passed in ((10.0, True), (4 * 3600.0, False), (None, False)):
-        report = {"last_receipted_reading_age_s": age_s}
+        report = {"last_receipted_reading_age_s": age_s, "answered": True}
         finding = session.gateway(None, SIGNER, JOINED, report, None, FakeClock())
         assert (finding.verdict is PASS) == passed
+
+
+def test_an_agent_whose_journal_does_not_answer_is_not_asked_for_an_old_receipt():
+    report = {"last_receipted_reading_age_s": 10.0, "answered": False}
+    finding = session.gateway(None, SIGNER, JOINED, report, None, FakeClock())
+    assert (finding.verdict, "does not answer" in finding.found) == (SKIPPED, True)

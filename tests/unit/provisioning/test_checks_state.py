@@ -229,6 +229,25 @@ def test_a_corrupt_journal_fails_and_stays_as_it_is(patient, journal):
     assert patient.files() == before
 
 
+def test_what_the_journal_of_a_running_agent_said_last_is_told_as_old(patient, monkeypatch):
+    report = {
+        "healthy": True,
+        "last_receipted_reading_age_s": 5.0,
+        "why": ["It did not answer within 8 s."],
+        "journal": {"bytes": 2_500_000},
+        "proofs": {"sealed": 7, "unreceipted": 2},
+        "answered": True,
+    }
+    monkeypatch.setattr(state, "ask_status", lambda _: report)
+    names = ("agent", "journal", "receipt")
+    assert [line.verdict for line in lines_of(patient, *names)] == [PASS] * 3
+    report["answered"] = False
+    agent, found, receipt = lines_of(patient, *names)
+    assert (agent.verdict, "It did not answer within 8 s." in agent.found) == (WARN, True)
+    assert (found.verdict, "does not answer" in found.found, "7" in found.found) == (FAIL, True, False)
+    assert receipt.verdict is SKIPPED
+
+
 def test_a_journal_of_another_device_fails(patient, journal):
     journal.begin()
     journal.execute("UPDATE meta SET device = 'did:key:z6MkOther'")
