@@ -4,7 +4,9 @@
   question is asked at its own addresses only: Sensirion's commands at 0x61, 0x62 and 0x44 to 0x46, Bosch's
   chip id at 0x76 and 0x77. Those of the SHT4x and Bosch's are one byte, which parts with registers (INA219,
   SHT3x and other neighbours) take for a register's number: it changes nothing in them. A TCA9548A multiplexer
-  set to 0x76 or 0x77 would take it as a choice of channels.
+  set to 0x76 or 0x77 would take it as a choice of channels. At 0x40 the HDC1080's device id, 0xFF, is asked
+  first: a register's number to INA219, PCA9685 and HDC2080, no command of Si7021, HTU21D and SHT2x, whose
+  reset is the 0xFE that only follows the right answer.
 - 0x69 is never touched: a mere read there may lock clock chips (i2cdetect(8), option -r). An address that a
   kernel driver holds is not asked.
 - Serial lines are listened to, at each line speed at which a known part speaks by itself. Only with `ask` are

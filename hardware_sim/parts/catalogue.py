@@ -17,6 +17,7 @@ _MAKERS = {
     "scd30": ("hardware_sim.parts.scd30", "SCD30"),
     "scd41": ("hardware_sim.parts.scd41", "SCD41"),
     "sht4x": ("hardware_sim.parts.sht4x", "SHT4x"),
+    "hdc1080": ("hardware_sim.parts.hdc1080", "HDC1080"),
     "gnss": ("hardware_sim.parts.gnss", "GNSS"),
     "pms5003": ("hardware_sim.parts.pms5003", "PMS5003"),
     "pms7003": ("hardware_sim.parts.pms5003", "PMS5003"),

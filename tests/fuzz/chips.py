@@ -79,6 +79,24 @@ class Bosch(Chip):
         return bytes(self._registers[asked[0] : asked[0] + length]).ljust(length, b"\0")
 
 
+class Texas(Chip):
+    """An HDC1080: right ids; data, serial number and settings are the bytes; what is written is kept."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        head, at_start = data[4:10].ljust(6, b"\0"), data[10:12] or b"\x10\0"
+        self._words = {0xFB: head[:2], 0xFC: head[2:4], 0xFD: head[4:]}
+        self._words |= {0x02: at_start, 0xFE: b"TI", 0xFF: b"\x10\x50"}
+
+    def writeto(self, address: int, buffer: bytes, *, start: int = 0, end: int | None = None) -> None:
+        super().writeto(address, buffer, start=start, end=end)
+        if self._asked[1:]:
+            self._words[self._asked[0]] = self._asked[1:]
+
+    def said(self, asked: bytes, length: int) -> bytes:
+        return self._words.get(asked[0], self._data[:4])[:length].ljust(length, b"\0")
+
+
 class Words(Chip):
     """Sensirion's: words with their CRC, from a place in the bytes that the command gives."""
 

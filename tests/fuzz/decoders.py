@@ -15,7 +15,20 @@ from datetime import UTC, datetime
 from functools import reduce
 from operator import xor
 
-from drivers import ds18b20, dsmr, gmc320, mhz19b, p1, scd30, scd41, senseair_s8, sensirion, sht4x, ubx
+from drivers import (
+    ds18b20,
+    dsmr,
+    gmc320,
+    hdc1080,
+    mhz19b,
+    p1,
+    scd30,
+    scd41,
+    senseair_s8,
+    sensirion,
+    sht4x,
+    ubx,
+)
 from drivers.errors import DriverError
 from drivers.framing import Format, Frames
 from drivers.gnss_epoch import FORMAT as GNSS_FORMAT
@@ -135,6 +148,9 @@ DECODERS: dict[str, Target] = {
     "scd41-sealed": lambda data: scd41.decode(chips.words(data[:6].ljust(6, b"\0"))),
     "sht4x": sht4x.decode,
     "sht4x-sealed": lambda data: sht4x.decode(chips.words(data[:4].ljust(4, b"\0"))),
+    "hdc1080": hdc1080.decode,
+    "hdc1080-any": chips.driver("hdc1080", chips.Chip),
+    "hdc1080-driver": chips.driver("hdc1080", chips.Texas),
     "ds18b20": lambda data: ds18b20.decode(data.decode("latin-1")),
     "ds18b20-sealed": lambda data: ds18b20.decode(w1_text(data)),
     "gmc-version": lambda data: gmc320.version_of(data, "here"),

@@ -42,6 +42,8 @@ SEEDS: tuple[tuple[str, bytes], ...] = (
     ("sht4x-words", bytes.fromhex("66668000")),
     ("scd41-words", b"\0\1" * 11 + bytes.fromhex("01f466671eb9")),
     ("scd30-words", b"\0\2" * 9 + struct.pack(">3f", 439.1, 27.2, 48.8)),
+    ("hdc1080", bytes.fromhex("66648000")),
+    ("hdc1080-driver", bytes.fromhex("66648000 02d19a4c3e80 3000")),
     (
         "bme280",  # trim and data of the datasheet's example
         bytes.fromhex(

@@ -58,6 +58,7 @@ def test_a_decoder_that_raises_anything_else_is_a_finding(monkeypatch):
         "ezo-rtd-by_question",
         "gmc320-by_question",
         "gnss-driver-sealed",
+        "hdc1080-driver",
         "mhz19b-winsen",
         "pms5003-plantower",
         "pzem-004t-modbus",
