@@ -3,9 +3,8 @@
 - Others hand it jobs and wait: a job has happened, on disk, when its call returns. Jobs that wait at the same
   time share one transaction and one fsync.
 - After each transaction it seals what is due and keeps the store within its bounds.
-- With a loss window (`journal.loss_window_s`) a sample waits in memory until it is so old, or until a job
-  that writes or a seal takes it along: order on disk is the order of the calls. Everything else is on disk as
-  ever.
+- With a loss window a sample waits in memory until a transaction takes it along (`agent.loss_window`).
+  Everything else is on disk as ever.
 - Jobs that only read run after those that write are committed: what they find is on disk, and may be told.
 - A failing job fails alone. A full disk makes room and tries once more; a failing one fails every job of the
   transaction with `TryAgain`. A damaged store is quarantined and the jobs run again on the new one; one that
@@ -18,11 +17,10 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
@@ -33,6 +31,7 @@ from agent.clock import Clock
 from agent.diary import Diary
 from agent.errors import AgentError, TryAgain
 from agent.journal import Journal, Waiting
+from agent.loss_window import LossWindow
 from agent.rotation import Keys, Turned
 from agent.sample import Captured, Missed
 from agent.sealer import Sealer
@@ -45,7 +44,6 @@ T = TypeVar("T")
 Job = Callable[[Journal], Any]
 _Asked = tuple[Job, Future[Any]]
 _BATCH = 256
-_MOST_HELD = 4096  # samples in memory: of an hour, the longest window, at one a second
 _TICK_S = 0.25
 _PAUSE_NS = 60 * 10**9  # between two replacements of a damaged store
 _RETRY_NS = 5 * 10**9  # after a seal that failed
@@ -93,9 +91,9 @@ class Keeper:
         self._beacon: tuple[Beacon, bytes] | None = None
         self._damage, self._replaced_ns, self._seal_after_ns = "", -_PAUSE_NS, 0
         self._adopted = self._ended = False
-        self._writing = self._retry_ns = 0  # so many of the held are in the transaction that is open
+        self._retry_ns = 0
         self._waiting: Waiting | None = None
-        self._held: deque[Captured] = deque()
+        self._window = LossWindow(settings.loss_window_s, clock)
         self.problem = ""
         """The sentence of a journal that could not be written the last time; "" while it can."""
         self.unsealed = ""
@@ -130,7 +128,7 @@ class Keeper:
     def held(self) -> int:
         """Samples within the loss window, not on disk yet. To a job it is exact: what the transaction it is
         in has written does not count."""
-        return len(self._held) - self._writing
+        return len(self._window)
 
     def read(self, job: Callable[[Journal], T], timeout_s: float = 60.0) -> T:
         """Like `call`, for a job that writes nothing: samples within the loss window go on waiting."""
@@ -144,10 +142,8 @@ class Keeper:
             self.call(lambda journal: journal.append(sample))
         elif self._ended:
             raise TryAgain(self._closed())
-        elif len(self._held) >= _MOST_HELD:
+        elif not self._window.hold(sample):
             raise TryAgain(f"The journal {self._journal.path} has not been written for too long.")
-        else:
-            self._held.append(sample)
         self.challenges.appended(sample)
         try:
             self.on_appended(sample)
@@ -214,7 +210,7 @@ class Keeper:
         last = False
         while not last:
             batch, last = self._next_batch()
-            if self._held and (last or self._window_is_over()):
+            if self._window and (last or self._window_is_over()):
                 batch.append((lambda _journal: None, Future()))
             for part in _writers_then_readers(batch):
                 self._transact(part)
@@ -268,7 +264,7 @@ class Keeper:
             results = []
             writing = not all(isinstance(job, _Reading) for job, _ in batch)
             if writing:
-                self._append_held(journal)
+                self._take_along(journal)
             for job, future in batch:
                 try:
                     results.append(job(journal))
@@ -282,27 +278,21 @@ class Keeper:
 
     @contextmanager
     def _transaction(self) -> Iterator[Journal]:
-        self._waiting, self._writing = None, 0
+        self._waiting = None
         try:
             self._journal.begin()
             yield self._journal
             self._journal.commit()
             self._sealer.committed()
             self._diary.committed()
-            for _ in range(self._writing):
-                self._held.popleft()
-            self._writing = 0
+            self._window.committed()
         except BaseException:  # whatever it is: tidy up and raise it again
             self._undo()
-            self._writing = 0
             raise
 
-    def _append_held(self, journal: Journal) -> None:
-        """What waits within the loss window; it is forgotten here once that is committed."""
-        count = len(self._held)
-        for number in range(self._writing, count):
-            journal.append(self._held[number])
-        self._writing = count
+    def _take_along(self, journal: Journal) -> None:
+        """What waits in memory: samples, and what the diary has to say."""
+        self._window.write(journal)
         try:
             self._diary.write(journal)
         except Exception as error:  # a diary that cannot be written stops no sample; a failing disk does
@@ -311,22 +301,16 @@ class Keeper:
             _log.exception("diary not written")
 
     def _window_is_over(self) -> bool:
-        age_ns = self._clock.boottime_ns() - self._held[0].boottime_ns
-        return age_ns > self._settings.loss_window_s * 1e9 and self._clock.boottime_ns() >= self._retry_ns
+        return self._window.is_over() and self._clock.boottime_ns() >= self._retry_ns
 
     def _look(self) -> Waiting:
         """What waits for a proof; asked once per transaction, not at every idle turn."""
         if self._waiting is None:
             self._waiting = self._journal.waiting()
-        if not self._held:
-            return self._waiting
-        found, first = self._waiting, self._held[0]
-        count = found.samples + len(self._held)
-        if found.samples:
-            return replace(found, samples=count)
-        return Waiting(count, found.losses, first.boot_id, first.boottime_ns)
+        return self._window.with_stored(self._waiting)
 
     def _undo(self) -> None:
+        self._window.undo()
         self._journal.rollback()
         self._sealer.undo()
         self._diary.undo()
@@ -368,7 +352,7 @@ class Keeper:
                 self._seal_after_ns = self._clock.boottime_ns() + _RETRY_NS
 
     def _seal(self, journal: Journal, challenge: Asked | None = None) -> None:
-        self._append_held(journal)
+        self._take_along(journal)
         if self._beacon is not None:
             beacon, data = self._beacon
             nonce = (challenge.nonce,) if challenge and challenge.nonce else ()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import keeper as keepers
+from agent import loss_window
 from agent.errors import TryAgain
 from agent.journal import Journal
 from agent.keeper import Keeper
@@ -118,7 +118,7 @@ def test_a_failing_disk_keeps_them_until_it_works_again(rig, until, monkeypatch)
 
 
 def test_memory_is_bounded_while_the_disk_fails(rig, monkeypatch):
-    monkeypatch.setattr(keepers, "_MOST_HELD", 3)
+    monkeypatch.setattr(loss_window, "_MOST_HELD", 3)
     rig.append(3)
     with pytest.raises(TryAgain, match="not been written for too long"):
         rig.append()
