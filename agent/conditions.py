@@ -36,8 +36,8 @@ Severity = Literal["error", "warning"]
 CODES = (
     "disk_failing", "not_sealing", "journal_nearly_full", "disk_nearly_full", "superseded", "refused",
     "proof_refused", BROKER_REFUSES, OFFLINE, NO_GATEWAY, "not_publishing", "not_receipted",
-    "instrument_stopped", "instrument_gone", "instrument_troubled", "clock_behind", "clock_unsure",
-    "no_receipt_yet", "receipts_old",
+    "instrument_stopped", "instrument_gone", "instrument_hangs", "instrument_troubled", "clock_behind",
+    "clock_unsure", "no_receipt_yet", "receipts_old",
 )  # fmt: skip
 
 
@@ -191,6 +191,12 @@ def _instruments(now: Situation) -> Iterator[Condition]:
         if instrument.ended:
             todo = "Mend that, then restart the agent (`sudo systemctl restart fieldproof-agent`)."
             yield Condition("instrument_stopped", sentence, todo, "error", instrument.name)
+        elif instrument.hangs:
+            todo = (
+                "That does not end by itself: cut the instrument's power or pull its plug, and restart the "
+                "agent (`sudo systemctl restart fieldproof-agent`); if it stays so, the device."
+            )
+            yield Condition("instrument_hangs", sentence, todo, "error", instrument.name)
         elif not instrument.is_open:
             todo = "Check its power and its wires; it is opened again by itself."
             yield Condition("instrument_gone", sentence, todo, "error", instrument.name)

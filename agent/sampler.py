@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import structlog
@@ -42,7 +43,8 @@ _log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class InstrumentState:
     """What `status` says of one instrument; `problem` is "" while it is well. `latest` is empty where what
-    was read last is no more: the instrument is gone, or three instants passed without a reading."""
+    was read last is no more: the instrument is gone, or three instants passed without a reading. `hangs`: a
+    call of its driver does not come back."""
 
     name: str
     model: str
@@ -54,6 +56,7 @@ class InstrumentState:
     ended: bool
     reopened: int = 0
     is_open: bool = True
+    hangs: bool = False
 
 
 class Sampler:
@@ -80,7 +83,7 @@ class Sampler:
         self._schedule, self._keeper, self._clock, self._on_identity = schedule, keeper, clock, on_identity
         self._wake = threading.Event()
         self._stopping = self._asked_now = self._is_open = False
-        self._just_reopened = False
+        self._just_reopened = self._at_the_journal = False
         self._reopening, self._newest_ms = Reopening(settings.interval_s), -1
         self._instant_ns = clock.boottime_ns()
         self._untold: list[Missed] = []
@@ -112,17 +115,18 @@ class Sampler:
             self._thread.join(timeout_s)
 
     def overdue(self) -> bool:
-        """Whether the instant in hand should have been over for long: the read hangs beyond its deadline."""
+        """Whether the instant in hand should have been over for long: the driver hangs beyond its deadline,
+        or the journal does."""
         patience_s = OVERDUE_S + 3 * self._settings.deadline_s
         return self._clock.boottime_ns() - self._instant_ns > patience_s * 1e9
 
     @property
     def state(self) -> InstrumentState:
         state = self._state
-        if self.overdue() and not state.ended:
+        if self.overdue() and not state.ended and not self._at_the_journal:
             waited_s = (self._clock.boottime_ns() - self._instant_ns) / 1e9
             said = f"A read of {self.name} has not come back for {waited_s:.0f} s: driver or bus hangs."
-            state = replace(state, problem=said)
+            state = replace(state, problem=said, hangs=True)
         gone = not state.is_open or (state.ended and state.problem)
         return replace(state, latest=()) if state.latest and (gone or self._is_stale()) else state
 
@@ -173,7 +177,8 @@ class Sampler:
         """Instants since this boot's newest sample, while the node did not run."""
         boot_id = self._clock.boot_id
         try:
-            newest_ns = self._keeper.call(lambda journal: journal.newest_ns(self.name, boot_id))
+            with self._waiting_for_the_journal():
+                newest_ns = self._keeper.call(lambda journal: journal.newest_ns(self.name, boot_id))
         except AgentError as error:
             self._problem(error.sentence)
             return
@@ -198,7 +203,9 @@ class Sampler:
         try:
             self._ensure_open()
             sample, began_ns, flags = self._read(instant_ns)
-            self._keeper.append(self._captured(sample, began_ns, flags))
+            captured = self._captured(sample, began_ns, flags)
+            with self._waiting_for_the_journal():
+                self._keeper.append(captured)
             self._tell()
         except NeedsHuman:
             self._miss(instant_ns, "needs a person")
@@ -297,11 +304,21 @@ class Sampler:
             self._untold.append(missed)
         self._tell()
 
+    @contextmanager
+    def _waiting_for_the_journal(self) -> Iterator[None]:
+        """One that hangs says so itself; it is no driver that does."""
+        self._at_the_journal = True
+        try:
+            yield
+        finally:
+            self._at_the_journal = False
+
     def _tell(self) -> None:
         """Losses into the journal; what it does not take now waits for the next time."""
         try:
             while self._untold:
-                self._keeper.note_missed(self._untold[0])
+                with self._waiting_for_the_journal():
+                    self._keeper.note_missed(self._untold[0])
                 del self._untold[0]
         except AgentError as error:
             _log.error("loss not noted", instrument=self.name, problem=error.sentence)

@@ -23,6 +23,7 @@ SENTENCES = {
     "clock_stepped": "The clock was set.",
     "instrument_gone": "An instrument was gone.",
     "instrument_stopped": "An instrument was given up: it needs a person.",
+    "instrument_hangs": "A read of an instrument did not come back.",
     "disk_failing": "The journal could not be written.",
     "not_sealing": "No proof could be sealed.",
     "disk_nearly_full": "The journal's disk was nearly full.",

@@ -96,6 +96,11 @@ CASES = {
     ),
     "instrument_gone": (of_instrument(is_open=False), "Instrument two: Nothing answers."),
     "instrument_stopped": (of_instrument(ended=True, is_open=True), "Instrument two: Nothing answers."),
+    "instrument_hangs": (of_instrument(hangs=True), "Instrument two: Nothing answers."),
+    "instrument_hangs when it was to be opened": (
+        of_instrument(hangs=True, is_open=False),
+        "Instrument two: Nothing answers.",
+    ),
     "instrument_troubled": (of_instrument(), "Instrument two: Nothing answers."),
     "journal_nearly_full": (
         of_store(bytes_used=9_500_000, unreceipted_share=1.0),
@@ -169,3 +174,10 @@ def test_whatever_comes_together_errors_come_first_and_only_a_healthy_node_says_
     assert found == sorted(found, key=lambda condition: condition.severity != "error")
     assert now.healthy or found, "what is not healthy has a reason"
     assert (status.state(found) == "healthy") == (not found)
+
+
+def test_of_a_read_that_hangs_nobody_is_told_that_it_ends_by_itself():
+    (found,) = conditions(situation(**of_instrument(hangs=True)))
+    assert found.remedy.startswith("That does not end by itself")
+    assert "restart" in found.remedy
+    assert found.severity == "error", "nothing is read of it until somebody acts"

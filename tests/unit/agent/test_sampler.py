@@ -418,12 +418,35 @@ def test_a_read_that_never_returns_makes_its_sampler_overdue(bench):
     one.sampler.start()
     assert hanging.wait(5)
     assert not one.sampler.overdue()
-    assert one.sampler.state.problem == ""
+    assert (one.sampler.state.problem, one.sampler.state.hangs) == ("", False)
     one.clock.advance(OVERDUE_S + 100)
     assert one.sampler.overdue()
     assert "has not come back for" in one.sampler.state.problem
+    assert one.sampler.state.hangs
     let_go.set()
     one.sampler.join(5.0)
+    assert not one.sampler.state.hangs
+
+
+@pytest.mark.parametrize("call", ["append", "note_missed"])
+def test_a_journal_that_takes_nothing_is_no_instrument_that_hangs(bench, call):
+    waiting, let_go = threading.Event(), threading.Event()
+
+    def wait(_sample):
+        waiting.set()
+        let_go.wait(10)
+
+    one = bench(Script(reads=[DropSample("no.")] if call == "note_missed" else []), 1)
+    setattr(one.keeper, call, wait)
+    one.sampler.start()
+    assert waiting.wait(5)
+    one.clock.advance(OVERDUE_S + 100)
+    state = one.sampler.state
+    let_go.set()
+    one.sampler.join(5.0)
+    assert one.sampler.turns == 1
+    assert not state.hangs
+    assert "hangs" not in state.problem
 
 
 def test_two_reads_in_one_millisecond_get_times_a_proof_can_tell_apart(bench):
