@@ -37,6 +37,7 @@ class Machine:
     one_wire: Path = onewire.DEVICES
     locks: Path = Path("/proc/locks")
     mounts: Path = Path("/proc/self/mountinfo")
+    command_line: Path = Path("/proc/cmdline")
     systemd: Path = Path("/run/systemd/system")
     systemctl: str = "systemctl"
 
@@ -125,7 +126,13 @@ def disk(settings: Settings, machine: Machine) -> Finding:
         return Finding(WARN, f"{said}: it cannot grow that far.", f"Free space, or max_bytes below {fits}.")
     if kind in _IN_MEMORY:
         return Finding(WARN, f"{said}: that may be in memory only.", "Put state_dir on a disk.")
+    if card and kind == "ext4" and "fsck.repair=yes" not in _words(machine.command_line):
+        waits = "after a power cut it may wait at its start until somebody repairs it"
+        return Finding(WARN, f"{said}: {waits}.", _REPAIR)
     return Finding(PASS, f"{said}.")
+
+
+_REPAIR = "Add fsck.repair=yes to the one line of /boot/firmware/cmdline.txt, as Raspberry Pi OS has it."
 
 
 def bus(name: str, machine: Machine, simulated: bool = False) -> Finding:
@@ -163,6 +170,13 @@ _MISSING = {
 
 def buses_of(settings: Settings) -> Sequence[str]:
     return list(dict.fromkeys(instrument.bus for instrument in settings.instrument))
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []
 
 
 def _file_system(place: Path, mounts: Path) -> tuple[str, str]:

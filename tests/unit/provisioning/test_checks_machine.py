@@ -111,17 +111,37 @@ def test_the_disk_has_room_for_the_journal_and_its_floor(patient, bounds, verdic
     assert (finding.verdict, expected in finding.found) == (verdict, True), finding
 
 
-def test_a_card_and_a_file_system_in_memory_are_named(patient):
+def mounted_on(patient, kind: str, device: str) -> None:
     number = patient.folder.stat().st_dev
-    mounts = patient.folder / "mounts"
-    patient.machine = replace(patient.machine, mounts=mounts)
-    small = replace(patient.settings, journal=JournalSettings(1_000_000, 0))
-    for kind, device, verdict in (("ext4", "/dev/mmcblk0p2", PASS), ("tmpfs", "tmpfs", WARN)):
-        line = f"22 1 {os.major(number)}:{os.minor(number)} / / rw shared:1 - {kind} {device} rw\n"
-        mounts.write_text("1 1 0:99 / /x rw - ext4 /dev/sdz rw\n" + line)
-        finding = machine.disk(small, patient.machine)
-        assert (finding.verdict, kind in finding.found) == (verdict, True)
-        assert ("on an SD card" in finding.found) == (kind == "ext4")
+    line = f"22 1 {os.major(number)}:{os.minor(number)} / / rw shared:1 - {kind} {device} rw\n"
+    (patient.folder / "mounts").write_text("1 1 0:99 / /x rw - ext4 /dev/sdz rw\n" + line)
+    (patient.folder / "cmdline").write_text("root=/dev/mmcblk0p2 fsck.repair=yes rootwait\n")
+    patient.machine = replace(
+        patient.machine, mounts=patient.folder / "mounts", command_line=patient.folder / "cmdline"
+    )
+    patient.settings = replace(patient.settings, journal=JournalSettings(1_000_000, 0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "device", "verdict"), [("ext4", "/dev/mmcblk0p2", PASS), ("tmpfs", "tmpfs", WARN)]
+)
+def test_a_card_and_a_file_system_in_memory_are_named(patient, kind, device, verdict):
+    mounted_on(patient, kind, device)
+    finding = machine.disk(patient.settings, patient.machine)
+    assert (finding.verdict, kind in finding.found) == (verdict, True)
+    assert ("on an SD card" in finding.found) == (kind == "ext4")
+
+
+@pytest.mark.parametrize("line", ["root=/dev/mmcblk0p2 rootwait", "fsck.repair=no", None])
+def test_a_card_that_nobody_repairs_at_its_start_is_a_warning(patient, line):
+    mounted_on(patient, "ext4", "/dev/mmcblk0p2")
+    command_line = patient.machine.command_line
+    command_line.unlink() if line is None else command_line.write_text(line)
+    finding = machine.disk(patient.settings, patient.machine)
+    assert (finding.verdict, "fsck.repair=yes" in finding.to_do) == (WARN, True)
+    mounted_on(patient, "ext4", "/dev/nvme0n1p2")
+    command_line.write_text("quiet")
+    assert machine.disk(patient.settings, patient.machine).verdict == PASS
 
 
 def test_a_read_only_file_system_fails(patient, monkeypatch):
