@@ -68,10 +68,9 @@ def try_all(
 ) -> Found:
     """Every state of every cut; or `at_most` of them, spread by chance over the run."""
     chance, found, contents = random.Random(seed), Found(), promises.contents_of(made.claims)
-    receipted = promises.receipted_in(made.claims)
     share = min(1.0, at_most / max(1, _how_many(made, seed, subsets))) if at_most else 1.0
     for cut in disk.cuts(made.events):
-        promised = promises.Promised(cut.claims, contents, receipted)
+        promised = promises.Promised(cut.claims, contents)
         found.cuts += 1
         for state in cut.states(chance, subsets):
             if share < 1 and chance.random() >= share:

@@ -6,6 +6,8 @@ Claims, one JSON object a line, made by `long_run` only after the call that did 
 - {"proof": hash, "log", "seq"}: seen by the publisher: that place has that hash for ever.
 - {"receipted": log, "seq"}, {"gap": hash}, {"log"}, {"bootcount"}, {"key", "log", "seq"}: still so.
 - {"holds": hash, "numbers"} is no promise: it says what a proof holds that may be given up.
+- {"given": log, "seq"} is none either: a receipt is about to be handed over. It may be on disk from then on,
+  and nothing may be marked as receipted beyond it.
 - {"damaged"}: a page was destroyed on purpose. Only after that may a quarantine happen; a power cut never is
   one.
 """
@@ -40,16 +42,15 @@ _ROWS = (
 
 @dataclass
 class Promised:
-    """What `claims` said, with what each proof of the whole run held, and how far each log was ever receipted
-    in it: a receipt may be on disk a moment before anybody was told."""
+    """What `claims` said, with what each proof of the whole run held."""
 
     claims: tuple[str, ...]
     contents: dict[str, list[int]]
-    ever_receipted: dict[str, int]
     device: str = ""
     samples: dict[int, int] = field(default_factory=dict)
     proofs: dict[tuple[str, int], str] = field(default_factory=dict)
     receipted: dict[str, int] = field(default_factory=dict)
+    given: dict[str, int] = field(default_factory=dict)
     gaps: set[str] = field(default_factory=set)
     logs: list[str] = field(default_factory=list)
     now_ns: int = 0
@@ -69,6 +70,8 @@ class Promised:
                     self.proofs[log, seq] = proof_hash
                 case {"receipted": log, "seq": seq}:
                     self.receipted[log] = seq
+                case {"given": log, "seq": seq}:
+                    self.given[log] = max(seq, self.given.get(log, 0))
                 case {"gap": proof_hash}:
                     self.gaps.add(proof_hash)
                 case {"bootcount": count}:
@@ -92,12 +95,6 @@ def contents_of(claims: list[str]) -> dict[str, list[int]]:
     """What each proof of a run holds, by its hash."""
     said = map(json.loads, claims)
     return {claim["holds"]: claim["numbers"] for claim in said if "holds" in claim}
-
-
-def receipted_in(claims: list[str]) -> dict[str, int]:
-    """How far each log is receipted at the end of a run."""
-    said = map(json.loads, claims)
-    return {claim["receipted"]: claim["seq"] for claim in said if "receipted" in claim}
 
 
 def check(folder: Path, promised: Promised, loss_window_s: float = 0) -> None:
@@ -183,10 +180,12 @@ def _check_promises(journal: Journal, promised: Promised, loss_window_s: float) 
         known = hashes.get((log, seq))
         assert known in (None, proof_hash), f"{seq} is not what was published"
         # Rows go only once a receipt is far past them (`agent.retention`): what it covers is accounted for.
-        old = seq <= min(receipted[log], promised.ever_receipted.get(log, 0)) - retention.HASHES_KEPT
+        old = seq <= min(receipted[log], promised.given.get(log, 0)) - retention.HASHES_KEPT
         assert known or old or log != open_log.log.hex(), f"{seq} of the open log is forgotten"
     for log, seq in promised.receipted.items():
         assert receipted[log] >= seq, "a receipt is forgotten"
+    for log, seq in receipted.items():
+        assert seq <= promised.given.get(log, 0), f"{seq} is marked as receipted, and no receipt says so"
 
 
 def _receipted(journal: Journal) -> dict[str, int]:
@@ -195,13 +194,13 @@ def _receipted(journal: Journal) -> dict[str, int]:
 
 
 def _given_up(journal: Journal, promised: Promised) -> set[int]:
-    """Samples in published proofs that this journal calls receipted, and that were so in this run: it cannot
-    excuse itself. Their rows may be gone."""
-    receipted, ever = _receipted(journal), promised.ever_receipted
+    """Samples in published proofs that this journal calls receipted, and for which there was a receipt: it
+    cannot excuse itself. Their rows may be gone."""
+    receipted = _receipted(journal)
     hashes = [
         proof_hash
         for (log, seq), proof_hash in promised.proofs.items()
-        if seq <= min(receipted.get(log, 0), ever.get(log, 0))
+        if seq <= min(receipted.get(log, 0), promised.given.get(log, 0))
     ]
     return {number for h in hashes for number in promised.contents.get(h, ())}
 
