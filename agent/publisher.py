@@ -18,11 +18,9 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import structlog
 
-from agent import papers
 from agent.backoff import Backoff
 from agent.batch import next_batch, receipted_proof
 from agent.errors import TryAgain
@@ -34,31 +32,15 @@ from agent.mqtt_events import Connected, Delivered, Disconnected, Event, Message
 from agent.receipts import Outcome, accept
 from agent.sealer import Sealer
 from agent.succession import SENTENCES
+from agent.verdicts import Verdicts
 from agent.window import SendWindow
 from proof import beacon, receipt, wire
 from proof.beacon import Challenge
 from proof.chain import SUPERSEDED
-from proof.reasons import Reason
 from proof.reasons import Refused as NotAccepted
 
 SYNC_GRACE_S = 2.0
 NO_PUBACK = "The broker does not say that it has a proof (no PUBACK): connecting again."
-OUTDATED_KEY = (
-    "The network holds a later key of this device in force: this one was put back by an older backup or "
-    "card, and nothing it signs is taken. Restore the newest backup in a new state_dir; without one, ask the "
-    "operator to revoke this device, and join as a new one."
-)
-# Verdicts the owner must hear of, once each; the others stand in the journal and the log.
-_TOLD = {
-    reason.value: reason
-    for reason in (
-        Reason.EQUIVOCATION,
-        Reason.SUSPENDED,
-        Reason.REVOKED,
-        Reason.TWO_BOARDS,
-        Reason.KEY_CLASS_CHANGED,
-    )
-}
 _SUBACK_S = 30.0
 _IDLE_S = 1.0
 _log = structlog.get_logger()
@@ -93,7 +75,8 @@ class Publisher:
         self._device, self._network = device, joined.membership.network
         self._gateway_keys = joined.membership.gateway_keys
         self._keeper, self._sealer, self._monotonic = keeper, sealer, monotonic
-        self._on_challenge, self._on_news, self._on_receipt = on_challenge, on_news, on_receipt
+        self._on_challenge, self._on_news = on_challenge, on_news
+        self._verdicts = Verdicts(keeper, sealer, on_news, on_receipt)
         self._events: queue.Queue[Event | _Wake | _Resume] = queue.Queue()
         self._topics = {
             leaf: wire.topic(self._network, device, leaf)
@@ -269,7 +252,7 @@ class Publisher:
 
     def _receipt(self, received: receipt.Receipt, data: bytes) -> None:
         if received.log == receipt.NO_LOG:
-            self._refused(received)
+            self._verdicts.refused(received, self._window.head)
             return
         offered = self._window.sent > self._window.head
         outcome = self._keeper.call(
@@ -287,28 +270,7 @@ class Publisher:
             outcome.head, received.missing if received.head_seq == outcome.head else (), now_s
         )
         self._health.receipted(progress, all_done=self._window.sent == outcome.head)
-        self._heard(outcome)
-
-    def _heard(self, outcome: Outcome) -> None:
-        for verdict in outcome.verdicts:
-            if not verdict.code.startswith("quality_"):
-                _log.warning("the gateway says", seq=verdict.seq, code=verdict.code, detail=verdict.detail)
-            if (reason := _TOLD.get(verdict.code)) is not None:
-                self._on_news(f"{reason.sentence} {reason.remedy}")
-        self._on_receipt(outcome)
-
-    def _refused(self, received: receipt.Receipt) -> None:
-        """§5.1; of an enrolment it is provisioning's business."""
-        key = self._sealer.settled_key
-        for verdict in received.verdicts:
-            # A thief of an older key gets such answers too: only what is said of our key is ours.
-            about = verdict.detail.partition("proof ")[0]
-            if verdict.code == Reason.BAD_KEY and key and key in about:
-                self._on_news(OUTDATED_KEY)
-            # Anyone can send junk to our topic: only what is said of a proof of ours is ours.
-            found = self._keeper.read(partial(papers.refused_proof, verdict=verdict))
-            if found is not None and (new := self._keeper.call(partial(papers.note_refused, verdict=found))):
-                self._heard(Outcome(self._window.head, verdicts=new))
+        self._verdicts.heard(outcome)
 
     def _act(self) -> None:
         now_s = self._monotonic()

@@ -22,9 +22,10 @@ from agent.keeper import Keeper
 from agent.linkstate import BROKER_REFUSES, UNANSWERED
 from agent.membership import Joined
 from agent.mqtt import Link
-from agent.publisher import OUTDATED_KEY, SYNC_GRACE_S, Publisher
+from agent.publisher import SYNC_GRACE_S, Publisher
 from agent.settings import JournalSettings, MqttSettings
 from agent.succession import SENTENCES
+from agent.verdicts import OUTDATED_KEY
 from agent.window import ANSWER_S, RESEND_S
 from proof import beacon, rotation
 from proof.beacon import Challenge

@@ -16,8 +16,8 @@ from agent import backoff
 from agent.errors import FixStore
 from agent.journal import Journal
 from agent.keystore import create_key, open_key
-from agent.publisher import OUTDATED_KEY
 from agent.succession import RESTORED, RESUMED, ROLLED_BACK, SENTENCES, STORE_LOST
+from agent.verdicts import OUTDATED_KEY
 from gateway.report import lines
 from proof import sealing
 from proof.chain import SUPERSEDED
