@@ -1,9 +1,8 @@
 """Proofs go out, receipts come in. One thread; paho is a pipe (`agent.mqtt`).
 
 - A proof is published only from disk, only while connected, and only within the agent's own window.
-- After each connection the retained receipt is awaited first (or a short grace): a store that is older than
-  what the gateway holds must find out before it publishes anything (§5.3). Where the broker has forgotten it,
-  a start sends a proof again that was receipted once, and nothing new until that is answered.
+- After each connection the retained receipt is awaited first (`agent.sync`). Where the broker has forgotten
+  it, a start sends a proof again that was receipted once, and nothing new until that is answered.
 - A superseded store publishes one proof, so that the gateway learns of it, and then leaves the broker to the
   board that took over (they have one client id) until its owner resumes.
 - Reconnects and resends wait with jitter and grow; a link must be stable before they start small again.
@@ -32,6 +31,7 @@ from agent.mqtt_events import Connected, Delivered, Disconnected, Event, Message
 from agent.receipts import Outcome, accept
 from agent.sealer import Sealer
 from agent.succession import SENTENCES
+from agent.sync import Sync
 from agent.verdicts import Verdicts
 from agent.window import SendWindow
 from proof import beacon, receipt, wire
@@ -39,9 +39,7 @@ from proof.beacon import Challenge
 from proof.chain import SUPERSEDED
 from proof.reasons import Refused as NotAccepted
 
-SYNC_GRACE_S = 2.0
 NO_PUBACK = "The broker does not say that it has a proof (no PUBACK): connecting again."
-_SUBACK_S = 30.0
 _IDLE_S = 1.0
 _log = structlog.get_logger()
 
@@ -87,8 +85,7 @@ class Publisher:
         self._window = SendWindow(in_flight)
         self._backoff, self._gateway_backoff = Backoff(), Backoff()
         self._reconnect_at_s: float | None = 0.0
-        self._synced, self._subscribed, self._sync_until_s = False, False, 0.0
-        self._agreed = False  # a receipt was heard since the start: this store is not an older one
+        self._sync = Sync()
         self._health = LinkHealth(monotonic)
         self._log_id = 0
         self._gives_way = self._resting = False
@@ -148,7 +145,7 @@ class Publisher:
     def _is_done(self, stop_at_s: float) -> bool:
         if self._health.connected is None or self._monotonic() >= stop_at_s:
             return True
-        return self._synced and self._window.idle
+        return self._sync.done and self._window.idle
 
     def _announce(self, online: bool) -> None:
         with contextlib.suppress(TryAgain):  # only a hint for dashboards
@@ -162,7 +159,8 @@ class Publisher:
         if self._reconnect_at_s is not None:
             waits.append(self._reconnect_at_s - now_s)
         if self._health.connected:
-            waits.append(self._window.next_look_s(now_s) if self._synced else self._sync_until_s - now_s)
+            look = self._window.next_look_s if self._sync.done else self._sync.next_look_s
+            waits.append(look(now_s))
         return max(0.01, min(waits))
 
     def _handle(self, event: Event | _Wake | _Resume) -> None:
@@ -170,12 +168,12 @@ class Publisher:
         match event:
             case Connected():
                 self._health.up(event)
-                self._synced, self._subscribed, self._sync_until_s = False, False, now_s + _SUBACK_S
+                self._sync.connected(now_s)
                 self._backoff.up(round(now_s * 1e9))
                 self._link.subscribe([self._topics[leaf] for leaf in ("receipt", "challenge", "beacon")])
                 _log.info("connected", protocol=event.protocol)
             case Subscribed():
-                self._subscribed, self._sync_until_s = True, now_s + SYNC_GRACE_S
+                self._sync.has_subscribed(now_s)
                 if event.refused:
                     topics = ", ".join(event.refused)
                     said = f"The broker does not let this device read {topics}: check its ACL."
@@ -199,7 +197,7 @@ class Publisher:
     def _lost(self, sentence: str, now_s: float, let_in: bool = True) -> None:
         if self._health.down(sentence, let_in):
             _log.warning("not connected", problem=sentence)
-        self._synced = False
+        self._sync.lost()
         self._window.start(self._window.head, now_s)
         self._backoff.down(round(now_s * 1e9))
         self._reconnect_at_s = None if self._resting else now_s + _jittered_s(self._backoff)
@@ -235,8 +233,7 @@ class Publisher:
                 if not message.retain:
                     self._health.gateway_heard()
                     self._window.gateway_lives(self._monotonic())
-                    if self._subscribed and not self._synced:
-                        self._sync_until_s = min(self._sync_until_s, self._monotonic() + SYNC_GRACE_S)
+                    self._sync.gateway_lives(self._monotonic())
             elif message.topic == self._topics["challenge"]:
                 self._challenge(beacon.open_challenge(data, self._gateway_keys, self._device))
         except NotAccepted as refused:
@@ -259,7 +256,7 @@ class Publisher:
             lambda journal: accept(journal, received, data, self._sealer, offered=offered)
         )
         now_s = self._monotonic()
-        self._synced = self._agreed = True
+        self._sync.receipted()
         self._gateway_backoff = Backoff()
         if outcome.new_log_because:
             self._gives_way = outcome.new_log_because == SUPERSEDED
@@ -277,17 +274,17 @@ class Publisher:
         if self._reconnect_at_s is not None and now_s >= self._reconnect_at_s and self._stop_at_s is None:
             self._reconnect_at_s = None
             self._link.connect()
-        if self._health.connected and not self._synced and now_s >= self._sync_until_s:
-            if self._subscribed:
-                self._synced = self._agreed or not self._ask(now_s)
+        if self._health.connected and self._sync.is_over(now_s):
+            if self._sync.subscribed:
+                self._sync.done = self._sync.agreed or not self._ask(now_s)
             else:  # a broker that does not answer SUBSCRIBE: begin again, its end is an event
-                self._sync_until_s = now_s + _SUBACK_S
+                self._sync.await_subscription(now_s)
                 self._link.close(timeout_s=0)
         if self._health.connected and self._window.stuck(now_s):  # only another connection sends it again
             _log.warning("no PUBACK", problem=NO_PUBACK)
             self._window.start(self._window.head, now_s)
             self._link.close(timeout_s=0)
-        elif self._health.connected and self._synced:
+        elif self._health.connected and self._sync.done:
             self._send(now_s)
 
     def _ask(self, now_s: float) -> bool:
@@ -296,7 +293,7 @@ class Publisher:
         if known is None:  # a new device, or a new log: no number of it was ever delivered
             return False
         self._link.publish(self._topics["proof"], known.message)
-        self._sync_until_s = now_s + _jittered_s(self._gateway_backoff)
+        self._sync.has_asked(now_s + _jittered_s(self._gateway_backoff))
         self._health.trouble_is(UNANSWERED, NO_GATEWAY)
         return True
 

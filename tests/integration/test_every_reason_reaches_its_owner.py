@@ -148,7 +148,7 @@ class Board:
     def deliver(self, until: Callable[..., None], code: str) -> None:
         """Publish until the owner has heard `code`."""
         self.publisher.start()
-        until(lambda: self.publisher._subscribed, 20, "the subscription")
+        until(lambda: self.publisher._sync.subscribed, 20, "the subscription")
         end = threading.Event()
 
         def heard() -> bool:

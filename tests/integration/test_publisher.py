@@ -22,9 +22,10 @@ from agent.keeper import Keeper
 from agent.linkstate import BROKER_REFUSES, UNANSWERED
 from agent.membership import Joined
 from agent.mqtt import Link
-from agent.publisher import SYNC_GRACE_S, Publisher
+from agent.publisher import Publisher
 from agent.settings import JournalSettings, MqttSettings
 from agent.succession import SENTENCES
+from agent.sync import SYNC_GRACE_S
 from agent.verdicts import OUTDATED_KEY
 from agent.window import ANSWER_S, RESEND_S
 from proof import beacon, rotation
@@ -119,7 +120,7 @@ class Rig:
     @property
     def subscribed(self) -> bool:
         """From here the grace counts."""
-        return self.publisher._subscribed
+        return self.publisher._sync.subscribed
 
     def ask(self, question: Callable[[Any], Any]) -> Any:
         return self.keeper.call(question)

@@ -10,8 +10,9 @@ from agent.errors import TryAgain
 from agent.keeper import Keeper
 from agent.membership import Joined
 from agent.mqtt_events import Connected, Disconnected, Subscribed
-from agent.publisher import SYNC_GRACE_S, Publisher
+from agent.publisher import Publisher
 from agent.settings import JournalSettings
+from agent.sync import SYNC_GRACE_S
 from agent.window import PUBACK_S
 from proof.joining import Membership
 from tests.agent_parts import DEVICE_ID, GATEWAY, NETWORK, FakeClock, captured, make_sealer, open_test_journal
