@@ -191,3 +191,12 @@ def before(journal: Journal, log_id: int, seq: int) -> list[bytes]:
     """The rotation objects that lead to the key of a proof, its own left out, oldest first."""
     sql = "SELECT data FROM rotations WHERE (log_id, seq) < (?, ?) ORDER BY id"
     return [row[0] for row in journal.execute(sql, (log_id, seq))]
+
+
+def adopt(journal: Journal, data: bytes) -> None:
+    """A rotation from the journal of a former board: it lies before every log of this one."""
+    found = rotation.parse(data)
+    journal.execute(
+        "INSERT OR REPLACE INTO rotations (public_key, log_id, seq, data) VALUES (?, 0, ?, ?)",
+        (found.public_key, found.seq, data),
+    )

@@ -3,7 +3,8 @@
 - File: JSON {fieldproof_backup: 1, kdf: argon2id, opslimit, memlimit, salt, box}; salt and box in base64.
   `box` is SecretBox(nonce | box) under Argon2id of the passphrase, at libsodium's interactive limits.
 - In the box: JSON {device, seeds in force and next, membership file, configuration, the open log with its
-  head, when it was made}. No readings: those of the old board are at the gateway, or on its card.
+  head, the rotations that led to the key in force, when it was made}. No readings: those of the old board are
+  at the gateway, or on its card.
 - Everything read is bounded before it is used, the work that a file may ask for too: it may be a stranger's.
 - Seeds and passphrase are in no repr, no log, no command line.
 """
@@ -22,6 +23,7 @@ from nacl.utils import random
 
 from agent.errors import HardStop
 from agent.keyfile import Seeds
+from proof import rotation
 from proof.claims import HASH_BYTES, LOG_BYTES
 from proof.reasons import Refused
 
@@ -47,13 +49,14 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """`membership` is the file's content, `config` the configuration's text."""
+    """`membership` is the file's content, `config` the configuration's text, `turns` are rotations (§8.4)."""
 
     seeds: Seeds = field(repr=False)
     membership: bytes
     config: str
     head: Head | None
     made_s: int
+    turns: tuple[bytes, ...] = ()
 
     @property
     def device(self) -> str:
@@ -82,6 +85,7 @@ def seal(backup: Backup, passphrase: str) -> bytes:
         "config": backup.config,
         "head": [_text(head.log), head.seq, _text(head.hash) if head.hash else None] if head else None,
         "made_s": backup.made_s,
+        "turns": [_text(data) for data in backup.turns],
     }
     salt, ops, memory = random(_KDF.SALTBYTES), _KDF.OPSLIMIT_INTERACTIVE, _KDF.MEMLIMIT_INTERACTIVE
     box = SecretBox(_KDF.kdf(SecretBox.KEY_SIZE, passphrase.encode(), salt, ops, memory))
@@ -139,7 +143,10 @@ def _inner(record: dict[str, Any]) -> Backup:
     if not isinstance(config, str) or not isinstance(made_s, int):
         raise TypeError("config or made_s")
     seeds = Seeds(record["device"], _bytes(record["current"]), _bytes(record["next"]))
-    return Backup(seeds, _bytes(record["membership"]), config, _head(record["head"]), made_s)
+    turns = tuple(_bytes(text) for text in record.get("turns", ()))  # a backup of before them has none
+    for data in turns:
+        rotation.parse(data)
+    return Backup(seeds, _bytes(record["membership"]), config, _head(record["head"]), made_s, turns)
 
 
 def _head(value: Any) -> Head | None:

@@ -4,8 +4,10 @@
   is refused; this device's own journal (its card, in a new board) is kept. Nothing is replaced.
 - It writes the configuration (where there is none), the key, the journal, and the membership last: without
   one no agent starts. Killed anywhere, repeating it goes on where it stopped.
-- The new journal's log names the backup's head. Until something is receipted in it, it follows what the
-  gateway really holds (`agent.succession`): the old board went on after the backup was made.
+- The new journal knows the rotations of the old one: without them its exports would begin behind a change of
+  key, and be refused.
+- Its log names the backup's head. Until something is receipted in it, it follows what the gateway holds
+  (`agent.succession`): the old board went on after the backup was made.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent import membership
+from agent import membership, rotation
 from agent.clock import SystemClock
 from agent.daemon import alone
 from agent.errors import FixConfig, FixKey, FixStore, HardStop
@@ -56,12 +58,14 @@ def collect(config: Path, board: Board, now_s: int) -> tuple[Backup, Joined]:
             "made now would soon be of no use. Let the agent run, then repeat this."
         )
     joined = membership.load(settings.membership_path, device, now_s)
+    head, turns = _past(settings, device)
     backup = Backup(
         export_seeds(settings.key, board),
         settings.membership_path.read_bytes(),
         config.read_text(),
-        _head(settings, device),
+        head,
         now_s,
+        turns,
     )
     return backup, joined
 
@@ -103,7 +107,7 @@ def restore(backup: Backup, config: Path, board: Board, now_s: int) -> Restored:
         with owning(settings.state_dir):
             import_seeds(settings.key, backup.seeds, now_s, board)
             if not has_journal and backup.head is not None:
-                _make_journal(backup.device, backup.head, settings)
+                _make_journal(backup, backup.head, settings)
             if not settings.membership_path.exists():
                 wholefile.write_new(settings.membership_path, backup.membership, _FILE_MODE)
     return Restored(joined, settings, not there, again)
@@ -155,19 +159,21 @@ def _journal_is_here(backup: Backup, settings: Settings) -> bool:
     return bool(logs)
 
 
-def _make_journal(device: str, head: Head, settings: Settings) -> None:
-    with closing(Journal(settings.journal_path, device)) as journal:
+def _make_journal(backup: Backup, head: Head, settings: Settings) -> None:
+    with closing(Journal(settings.journal_path, backup.device)) as journal:
         journal.begin()
+        for turn in backup.turns:
+            rotation.adopt(journal, turn)
         journal.start_log(secrets.token_bytes(LOG_BYTES), Predecessor(head.log, head.hash, RESTORED))
         journal.bootcount(SystemClock().boot_id)
         journal.commit()
 
 
-def _head(settings: Settings, device: str) -> Head | None:
-    """The open log, read beside a running agent."""
+def _past(settings: Settings, device: str) -> tuple[Head | None, tuple[bytes, ...]]:
+    """The open log, and the rotations so far, read beside a running agent."""
     path = settings.journal_path
     if not path.exists():
-        return None
+        return None, ()
     try:
         with closing(read_only(path)) as db:
             (owner,) = db.execute("SELECT device FROM meta").fetchone()
@@ -175,10 +181,11 @@ def _head(settings: Settings, device: str) -> Head | None:
                 "SELECT log, coalesce(seq, 0), hash FROM (SELECT id, log FROM logs ORDER BY id DESC LIMIT 1) "
                 "LEFT JOIN proofs ON log_id = id ORDER BY seq DESC LIMIT 1"
             ).fetchone()
+            turns = db.execute("SELECT data FROM rotations ORDER BY id").fetchall()
     except (sqlite3.Error, TypeError) as error:
         raise FixStore(
             f"The journal {path} cannot be read: {error}. Start the agent: it mends what is damaged."
         ) from None
     if owner != device:
         raise FixStore(f"The journal {path} belongs to device {owner}, the key is that of {device}.")
-    return Head(*found) if found else None
+    return Head(*found) if found else None, tuple(data for (data,) in turns)

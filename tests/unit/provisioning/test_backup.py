@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nacl.secret import SecretBox
 
 from agent.errors import HardStop
 from agent.keyfile import Seeds
+from proof import rotation
 from provisioning import backup
 from provisioning.backup import Backup, BadBackup, Head, seal, unseal
-from tests.agent_parts import DEVICE_ID
+from tests.agent_parts import DEVICE_ID, GATEWAY, SIGNER
 
 PASSPHRASE = "correct horse battery"
 SEEDS = Seeds(DEVICE_ID, b"\1" * 32, b"\2" * 32)
@@ -33,6 +36,33 @@ def changed(data: bytes, **fields: object) -> bytes:
 def test_what_goes_in_comes_out(head):
     made = Backup(SEEDS, WHOLE.membership, WHOLE.config, head, 5)
     assert unseal(seal(made, PASSPHRASE), PASSPHRASE, "x") == made
+
+
+TURN = rotation.sign(b"log-0001", 7, SIGNER, GATEWAY, b"\4" * 32, 5)
+
+
+def reboxed(sealed: bytes, change) -> bytes:
+    """`sealed` with another content, as somebody who has the passphrase can make it."""
+    outer = json.loads(sealed)
+    salt = base64.b64decode(outer["salt"])
+    box = SecretBox(
+        backup._KDF.kdf(SecretBox.KEY_SIZE, PASSPHRASE.encode(), salt, outer["opslimit"], outer["memlimit"])
+    )
+    inner = change(json.loads(box.decrypt(base64.b64decode(outer["box"]))))
+    return changed(sealed, box=base64.b64encode(box.encrypt(json.dumps(inner).encode())).decode())
+
+
+def test_rotations_come_out_again_and_a_backup_of_before_them_has_none(sealed):
+    made = replace(WHOLE, turns=(TURN,))
+    assert unseal(seal(made, PASSPHRASE), PASSPHRASE, "x") == made
+    older = reboxed(sealed, lambda inner: {name: inner[name] for name in inner if name != "turns"})
+    assert unseal(older, PASSPHRASE, "x") == WHOLE
+
+
+@pytest.mark.parametrize("turns", [["AAAA"], ["?"], [7], 7, [None], {"AAAA": 1}])
+def test_what_is_no_rotation_makes_no_backup(sealed, turns):
+    with pytest.raises(BadBackup, match="holds no whole backup"):
+        unseal(reboxed(sealed, lambda inner: inner | {"turns": turns}), PASSPHRASE, "x")
 
 
 def test_the_file_shows_no_seed_and_no_device(sealed):

@@ -13,14 +13,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agent import daemon, succession
+from agent import daemon, export, membership, rotation, succession
 from agent.journal import Journal
 from agent.keystore import create_key, export_seeds, open_key, prepare_rotation
+from agent.rotation import KeptKeys
+from agent.sealer import Sealer
 from agent.settings import load
 from agent.store import open_journal
+from proof import bundle
 from proof.claims import Predecessor
 from provisioning.cli import app
-from tests.agent_parts import FakeClock, captured, make_sealer
+from tests.agent_parts import FakeClock, captured, make_descriptor, make_sealer
 from tests.sim_parts import joined_config
 
 PASSPHRASE = "correct horse battery"
@@ -156,6 +159,53 @@ def test_an_old_card_in_a_new_board_gets_its_key_back_and_keeps_its_journal(old,
         (old.parent / name).unlink()
     assert run("restore", saved, "-c", old, "--passphrase-file", words)["restored_now"] is True
     assert (newest(old), export_seeds(load(old).key)) == (log, key)
+
+
+def board(folder, like=None):
+    """The configuration of a board of its own, or of a new one beside `like`."""
+    folder.mkdir()
+    if like is None:
+        return joined_config(folder)[0]
+    path = folder / "agent.toml"
+    path.write_text(like.read_text().replace(str(like.parent), str(folder)))
+    return path
+
+
+def seal_one(config, clock, *, rotate=False):
+    """One more proof in a board's journal, with another key from it on."""
+    settings, keys = load(config), KeptKeys(load(config).key, clock)
+    opened = open_journal(settings.journal_path, keys.current().device, clock.boot_id)
+    with contextlib.closing(opened.journal) as journal:
+        turn = rotation.begin(None, keys, journal) if rotate else None
+        sealer = Sealer(keys.current(), "simulated", settings.proof, clock, turn=turn)
+        sealer.descriptor = make_descriptor()
+        journal.append(captured(clock, 1))
+        sealer.seal(journal)
+    if turn:
+        keys.settle(turn.new.public_key)
+
+
+def shown(config):
+    """What a stranger finds in the bundle that the board exports."""
+    settings = load(config)
+    device = open_key(settings.key).device
+    joined = membership.load(settings.membership_path, device, 0)
+    with contextlib.closing(Journal(settings.journal_path, device)) as journal:
+        data = b"".join(export.pieces(lambda job: job(journal), joined, 0, 2**40))
+    return bundle.examine(data, joined.gateway_keys)
+
+
+def test_a_restored_boards_export_is_good_though_the_key_was_changed_before_the_backup(tmp_path, words):
+    clock, first = FakeClock(), board(tmp_path / "first")
+    boards = [first, board(tmp_path / "second", first), board(tmp_path / "third", first)]
+    for number, config in enumerate(boards):
+        seal_one(config, clock, rotate=True)
+        seal_one(config, clock)
+        assert (len(shown(config).turns), shown(config).proofs) == (number + 1, 2)
+        if number < 2:
+            saved = tmp_path / f"{number}.backup"
+            run("backup", "-o", saved, "-c", config, "--passphrase-file", words)
+            run("restore", saved, "-c", boards[number + 1], "--passphrase-file", words)
 
 
 def test_a_running_agent_is_not_restored_over(saved, new, words):
