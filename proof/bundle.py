@@ -25,7 +25,7 @@ from proof.coverage import Watcher
 from proof.descriptor import Descriptor, InstrumentDescriptor
 from proof.finding import Finding, Turn
 from proof.joining import Membership
-from proof.keys import device_id, public_key_of
+from proof.keys import device_id, key_id, public_key_of
 from proof.parts import Link
 from proof.reasons import QUALITY_REASONS, Reason, Refused
 from proof.receipt import Receipt
@@ -123,6 +123,11 @@ class _Examiner:
 
     def _take_membership(self, data: bytes) -> None:
         signed = cose.parse(data, Typ.MEMBERSHIP, joining.MAX_BYTES)
+        if signed.kid not in map(key_id, self._gateway_keys):
+            raise Refused(
+                Reason.BAD_KEY,
+                f"the gateway key that signed it is not among those given: its id is {signed.kid.hex()}",
+            )
         key = signed.require_signature(self._gateway_keys)
         membership = joining.open_membership(data, [key], str(signed.claims.get(cose.SUB)))
         if membership.device != self._device:

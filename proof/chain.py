@@ -80,7 +80,7 @@ def place(
         if claims.seq > seq + 1:
             return Verdict(Reason.BROKEN_CHAIN, f"seq {claims.seq} lies in a gap the device declared")
     if seq and claims.prev != expected:
-        return Verdict(Reason.BROKEN_CHAIN, f"prev of seq {claims.seq} is not the head held")
+        return Verdict(Reason.BROKEN_CHAIN, f"prev of seq {claims.seq} is not the hash of the one before")
     return Verdict(Reason.ACCEPTED)
 
 

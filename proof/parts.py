@@ -17,7 +17,7 @@ from proof import chain
 from proof.chain import Head
 from proof.claims import Gap, Predecessor
 from proof.finding import LogSpan, Named, Part
-from proof.reasons import Reason
+from proof.reasons import Reason, Verdict
 from proof.sequence import Place, Spoiled
 
 
@@ -48,12 +48,21 @@ def require_chain(
             head = Head(before.log, before.seq, before.hash)
             verdict = chain.place(link, link.hash, head, before.bootcount, None, gaps.get(before.log, ()))
             if verdict.reason is not Reason.ACCEPTED:
-                raise Spoiled(link.place, Reason.BROKEN_CHAIN, str(verdict))
+                raise Spoiled(link.place, Reason.BROKEN_CHAIN, _why(before, link, verdict))
         if link.log != before.log:
             left.add(before.log)
             if not (isinstance(link.prev, Predecessor) and link.prev.head_hash == before.hash):
                 begins.append(number)
     return elsewhere, begins
+
+
+def _why(before: Link, link: Link, verdict: Verdict) -> str:
+    """A gateway's verdict, in words for a bundle."""
+    if link.log == before.log and link.seq <= before.seq:
+        return f"seq {link.seq} comes after seq {before.seq}"
+    if verdict.reason is Reason.HELD:
+        return f"{verdict.detail}, and no proof here declares that lost"
+    return verdict.detail
 
 
 def dated(

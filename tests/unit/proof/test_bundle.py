@@ -9,6 +9,7 @@ import pytest
 from proof import beacon, bundle, cbor, cose, joining, receipt
 from proof.claims import Gap, Lost, Predecessor
 from proof.finding import Finding
+from proof.keys import key_id
 from proof.reasons import Reason, Refused
 from proof.receipt import Receipt
 from tests.proof_samples import (
@@ -243,6 +244,31 @@ def test_one_wrong_object_spoils_the_bundle_and_is_named(case):
     verdict = refusal(b"".join(bundle.write(DEVICE_ID, NETWORK, objects)))
     assert verdict.reason is reason
     assert verdict.detail.startswith(f"object {number} (")
+
+
+@pytest.mark.parametrize(
+    ("objects", "why"),
+    [
+        ((JOINED, FIRST, following(SECOND)), "missing 2 to 2, and no proof here declares that lost"),
+        ((JOINED, SECOND, FIRST), "seq 1 comes after seq 2"),
+        ((JOINED, FIRST, following(proof(reading(9)))), "prev of seq 2 is not the hash of"),
+    ],
+)
+def test_what_is_wrong_with_the_chain_is_said_once_and_in_words_of_the_bundle(objects, why):
+    verdict = refusal(b"".join(bundle.write(DEVICE_ID, NETWORK, objects)))
+    assert why in verdict.detail
+    assert str(verdict).count("broken_chain") == 1
+    assert "held" not in verdict.detail
+
+
+def test_of_another_gateways_key_it_is_said_that_it_did_not_sign_the_membership():
+    data = b"".join(bundle.write(DEVICE_ID, NETWORK, OBJECTS))
+    with pytest.raises(Refused) as refused:
+        bundle.examine(data, [STRANGER.public_key])
+    verdict = refused.value.verdict
+    assert verdict.reason is Reason.BAD_KEY
+    assert "the gateway key that signed it is not among those given" in verdict.detail
+    assert key_id(GATEWAY.public_key).hex() in verdict.detail
 
 
 def test_one_changed_byte_anywhere_in_an_object_is_named_by_that_object_s_number():

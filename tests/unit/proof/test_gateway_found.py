@@ -71,7 +71,8 @@ def test_a_bundle_with_proofs_between_a_gap_and_its_declaration_is_whole():
 def test_a_bundle_with_an_undeclared_gap_names_the_object_after_it():
     device = Device()
     proofs = [device.seal() for _ in range(4)]
-    with pytest.raises(Refused, match=r"object 4 \(proof, seq 4, bytes .*\): held: .*missing 3 to 3"):
+    where = r"^broken_chain: .*object 4 \(proof, seq 4, bytes .*\): missing 3 to 3"
+    with pytest.raises(Refused, match=where):
         bundle.examine(written(device, [*proofs[:2], proofs[3]]), [GATEWAY.public_key])
 
 
