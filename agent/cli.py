@@ -257,6 +257,9 @@ def _old(report: dict[str, Any]) -> str:
 def _status_lines(report: dict[str, Any]) -> Iterator[str]:
     age_s = report["last_receipted_reading_age_s"]
     health = "healthy" if report["healthy"] else "NOT HEALTHY"
+    errors = [c["code"] for c in report.get("conditions", ()) if c["severity"] == "error"]
+    if errors:
+        health += f", {'but ' if report['healthy'] else ''}{errors[0].replace('_', ' ')}"
     newest = "none yet" if age_s is None else f"{age_s:.0f} s old"
     old = _old(report)
     yield f"{health}: newest receipted reading {newest}{', as far as is known' if old else ''}"

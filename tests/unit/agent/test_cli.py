@@ -289,6 +289,23 @@ def test_status_is_zero_only_for_a_healthy_agent(agent, fieldproof_agent):
     assert "one  5 samples, 0 missed; t 20.5 Cel" in out
 
 
+@pytest.mark.parametrize(
+    ("healthy", "severity", "begins"),
+    [
+        (True, "error", "healthy, but superseded: newest receipted reading 9 s old\n"),
+        (False, "error", "NOT HEALTHY, superseded: newest receipted reading 9 s old\n"),
+        (True, "warning", "healthy: newest"),
+    ],
+)
+def test_status_names_what_a_person_must_see_to_in_its_first_line(
+    agent, fieldproof_agent, healthy, severity, begins
+):
+    found = [{"code": "superseded", "severity": severity}, {"code": "clock_unsure", "severity": "warning"}]
+    code, out, _ = fieldproof_agent("status", "-c", agent(healthy, conditions=found))
+    assert out.startswith(begins)
+    assert code == (0 if healthy else 1)
+
+
 def test_status_of_an_unhealthy_agent_is_one_and_says_why(agent, fieldproof_agent):
     path = agent(healthy=False)
     code, out, _ = fieldproof_agent("status", "-c", path)
