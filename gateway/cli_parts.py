@@ -22,7 +22,7 @@ from gateway.store import Store
 from proof.keys import SeedSigner, device_id
 
 Dir = Annotated[Path, typer.Option("--dir", help="The gateway's folder.", file_okay=False)]
-DeviceId = Annotated[str, typer.Argument(help="Device id (did:key:z6Mk…), or the part from z6Mk on.")]
+DeviceId = Annotated[str, typer.Argument(help="Device id, or its part from z6Mk on.")]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 

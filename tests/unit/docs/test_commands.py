@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -142,6 +143,19 @@ def called():
         ):
             program, *words = line.partition("  #")[0].split()
             yield page, program.removeprefix("fieldproof-"), words
+
+
+def _commands(command: Any) -> Iterator[Any]:
+    yield command
+    for inner in getattr(command, "commands", {}).values():
+        yield from _commands(inner)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_no_help_has_a_word_between_colons_which_a_terminal_is_shown_as_a_picture(program):
+    for command in _commands(typer.main.get_command(PROGRAMS[program].app)):
+        for text in (command.help, *(getattr(param, "help", None) for param in command.params)):
+            assert not re.search(r":[a-z_]+:", text or ""), (command.name, text)
 
 
 @pytest.mark.parametrize("page", docs_commands.pages())
