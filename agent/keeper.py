@@ -6,10 +6,9 @@
 - With a loss window a sample waits in memory until a transaction takes it along (`agent.loss_window`).
   Everything else is on disk as ever.
 - Jobs that only read run after those that write are committed: what they find is on disk, and may be told.
-- A failing job fails alone. A full disk makes room and tries once more; a failing one fails every job of the
-  transaction with `TryAgain`. A damaged store is quarantined and the jobs run again on the new one; one that
-  cannot be replaced is tried again later. The thread lives until `stop`.
-- What the diary has to say (`agent.diary`) goes along with a transaction that writes.
+- A failing job fails alone. Where the disk was full and has room now, or the store was damaged and is
+  replaced (`agent.kept`), the jobs run again; else every job of the transaction fails with `TryAgain`. The
+  thread lives until `stop`.
 """
 
 from __future__ import annotations
@@ -17,38 +16,34 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
 
-from agent import papers, retention, rotation
+from agent import papers, rotation
 from agent.challenges import Asked, Challenges
 from agent.clock import Clock
 from agent.diary import Diary
 from agent.errors import AgentError, TryAgain
-from agent.journal import Journal, Waiting
+from agent.journal import Journal
+from agent.kept import KeptJournal, is_the_disks
 from agent.loss_window import LossWindow
 from agent.rotation import Keys, Turned
 from agent.sample import Captured, Missed
 from agent.sealer import Sealer
 from agent.settings import JournalSettings
-from agent.store import is_damage, is_full, open_journal
 from proof.beacon import Beacon
-from proof.reasons import Refused
 
 T = TypeVar("T")
 Job = Callable[[Journal], Any]
 _Asked = tuple[Job, Future[Any]]
 _BATCH = 256
 _TICK_S = 0.25
-_PAUSE_NS = 60 * 10**9  # between two replacements of a damaged store
 _RETRY_NS = 5 * 10**9  # after a seal that failed
-# A job's own mistake, not the disk's.
-_JOB_ERRORS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
 _log = structlog.get_logger()
 
 
@@ -82,18 +77,16 @@ class Keeper:
         on_quarantine: Callable[[str], None],
         diary: Diary | None = None,
     ) -> None:
-        self._journal, self._sealer, self._settings, self._clock = journal, sealer, settings, clock
-        self._on_sealed, self._on_quarantine = on_sealed, on_quarantine
+        self._sealer, self._settings, self._clock, self._on_sealed = sealer, settings, clock, on_sealed
+        self._window = LossWindow(settings.loss_window_s, clock)
+        diary = diary or Diary(clock)
+        self._journal = KeptJournal(journal, sealer, self._window, diary, settings, clock, on_quarantine)
         self._jobs: queue.Queue[_Asked | None] = queue.Queue(maxsize=4 * _BATCH)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self.challenges = Challenges(clock)
-        self._diary = diary or Diary(clock)
         self._beacon: tuple[Beacon, bytes] | None = None
-        self._damage, self._replaced_ns, self._seal_after_ns = "", -_PAUSE_NS, 0
-        self._adopted = self._ended = False
-        self._retry_ns = 0
-        self._waiting: Waiting | None = None
-        self._window = LossWindow(settings.loss_window_s, clock)
+        self._seal_after_ns = self._retry_ns = 0
+        self._ended = False
         self.problem = ""
         """The sentence of a journal that could not be written the last time; "" while it can."""
         self.unsealed = ""
@@ -241,7 +234,7 @@ class Keeper:
         """Run jobs in one transaction; one that fails is left out and the others run again."""
         while batch:
             try:
-                self._mend()
+                self._journal.mend()
                 results = self._run_jobs(batch)
             except _JobFailed as failed:
                 batch = [item for item in batch if item[1] is not failed.future]
@@ -249,7 +242,7 @@ class Keeper:
             except AgentError as error:
                 return self._refuse(batch, error.sentence)
             except sqlite3.Error as error:
-                if not self._try_again(error):
+                if not self._journal.try_again(error):
                     sentence = f"The journal {self._journal.path} cannot be written: {error}."
                     return self._refuse(batch, sentence)
             else:
@@ -260,60 +253,24 @@ class Keeper:
 
     def _run_jobs(self, batch: list[_Asked]) -> list[Any]:
         """Their results, once all of them are committed."""
-        with self._transaction() as journal:
+        with self._journal.transaction() as journal:
             results = []
             writing = not all(isinstance(job, _Reading) for job, _ in batch)
             if writing:
-                self._take_along(journal)
+                self._journal.take_along(journal)
             for job, future in batch:
                 try:
                     results.append(job(journal))
                 except Exception as error:
-                    if isinstance(error, sqlite3.Error) and not isinstance(error, _JOB_ERRORS):
+                    if is_the_disks(error):
                         raise
                     raise _JobFailed(future, error) from error
         if writing:
             self.problem = ""
         return results
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Journal]:
-        self._waiting = None
-        try:
-            self._journal.begin()
-            yield self._journal
-            self._journal.commit()
-            self._sealer.committed()
-            self._diary.committed()
-            self._window.committed()
-        except BaseException:  # whatever it is: tidy up and raise it again
-            self._undo()
-            raise
-
-    def _take_along(self, journal: Journal) -> None:
-        """What waits in memory: samples, and what the diary has to say."""
-        self._window.write(journal)
-        try:
-            self._diary.write(journal)
-        except Exception as error:  # a diary that cannot be written stops no sample; a failing disk does
-            if isinstance(error, sqlite3.Error) and not isinstance(error, _JOB_ERRORS):
-                raise
-            _log.exception("diary not written")
-
     def _window_is_over(self) -> bool:
         return self._window.is_over() and self._clock.boottime_ns() >= self._retry_ns
-
-    def _look(self) -> Waiting:
-        """What waits for a proof; asked once per transaction, not at every idle turn."""
-        if self._waiting is None:
-            self._waiting = self._journal.waiting()
-        return self._window.with_stored(self._waiting)
-
-    def _undo(self) -> None:
-        self._window.undo()
-        self._journal.rollback()
-        self._sealer.undo()
-        self._diary.undo()
 
     def _refuse(self, batch: list[_Asked], sentence: str) -> None:
         if batch:
@@ -323,27 +280,20 @@ class Keeper:
         for _, future in batch:
             future.set_exception(TryAgain(sentence))
 
-    def _try_again(self, error: sqlite3.Error) -> bool:
-        """Whether the same may work at once: on another file, or with more room."""
-        if is_damage(error):
-            self._condemn(error)
-            return True
-        return is_full(error) and self._make_room(force=True)
-
     def _seal_what_is_due(self) -> None:
         if self._clock.boottime_ns() < self._seal_after_ns:
             return
         try:
-            self._mend()
-            while (answered := self.challenges.answered()) or self._sealer.due(self._look()):
-                with self._transaction() as journal:
+            self._journal.mend()
+            while (answered := self.challenges.answered()) or self._sealer.due(self._journal.waiting()):
+                with self._journal.transaction() as journal:
                     self._seal(journal, answered)
                 self.problem = ""
                 self.challenges.done(answered)
-                self._make_room()
+                self._journal.make_room()
                 self._on_sealed()
         except Exception as error:  # noqa: BLE001 whatever a seal meets, appending goes on
-            if not (isinstance(error, sqlite3.Error) and self._try_again(error)):
+            if not (isinstance(error, sqlite3.Error) and self._journal.try_again(error)):
                 _log.error("proof not sealed", problem=str(error))
                 if isinstance(error, sqlite3.Error | OSError):
                     self.problem = f"The journal {self._journal.path} cannot be written: {error}."
@@ -352,7 +302,7 @@ class Keeper:
                 self._seal_after_ns = self._clock.boottime_ns() + _RETRY_NS
 
     def _seal(self, journal: Journal, challenge: Asked | None = None) -> None:
-        self._take_along(journal)
+        self._journal.take_along(journal)
         if self._beacon is not None:
             beacon, data = self._beacon
             nonce = (challenge.nonce,) if challenge and challenge.nonce else ()
@@ -362,60 +312,6 @@ class Keeper:
         self._sealer.freshness = self._sealer.freshness[:1]
         self.unsealed = ""
         _log.info("proof sealed", seq=sealed.seq, readings=sealed.readings, bytes=sealed.size)
-
-    def _make_room(self, force: bool = False) -> bool:
-        """Whether anything was given up. `force`: whatever the bounds say, the disk is full."""
-        try:
-            room = retention.make_room(self._journal, self._settings, force)
-        except (sqlite3.Error, OSError) as error:
-            self._undo()
-            _log.error("no room made", problem=str(error))
-            if isinstance(error, sqlite3.Error) and is_damage(error):
-                self._condemn(error)
-            return False
-        if room.gap:
-            self._sealer.forget_announcement()  # the descriptor may have gone with it
-            _log.warning("proofs given up", last=room.gap.last_seq, reason=room.gap.reason)
-            given_up = f"Proofs {room.gap.first_seq} to {room.gap.last_seq}."
-            self._diary.note("evicted", given_up)
-        return room.evicted > 0
-
-    def _mend(self) -> None:
-        """A sound journal, and nothing left in a log that was salvaged. Raises `AgentError`."""
-        if self._damage:
-            self._replace()
-        if not self._adopted:
-            self._adopt()
-            self._adopted = True
-
-    def _adopt(self) -> None:
-        try:
-            with self._transaction() as journal:
-                for log_id in journal.closed_logs():
-                    self._sealer.reseal(journal, log_id)
-        except (Refused, ValueError) as error:  # they stay where they are, for a person
-            _log.error("closed log not sealed again", problem=str(error))
-
-    def _condemn(self, error: sqlite3.Error) -> None:
-        self._waiting = None
-        self._damage = str(error)
-        self._journal.close()
-
-    def _replace(self) -> None:
-        now_ns, path = self._clock.boottime_ns(), self._journal.path
-        if now_ns - self._replaced_ns < _PAUSE_NS:
-            raise TryAgain(
-                f"The journal {path} is damaged again ({self._damage}): it is replaced once a minute."
-            )
-        self._replaced_ns = now_ns
-        opened = open_journal(path, self._journal.device, self._clock.boot_id, condemned=True)
-        kept = opened.quarantined
-        sentence = f"The journal was damaged ({self._damage}) and is kept as {kept}; a new log is open."
-        self._journal, self._damage, self._adopted = opened.journal, "", False
-        self._sealer.forget_announcement()
-        _log.critical("journal quarantined", problem=sentence)
-        self._diary.note("quarantined", f"Kept as {kept}.")
-        self._on_quarantine(sentence)
 
 
 def _writers_then_readers(batch: list[_Asked]) -> tuple[list[_Asked], list[_Asked]]:

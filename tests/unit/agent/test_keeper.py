@@ -16,6 +16,7 @@ import pytest
 
 from agent import papers, retention
 from agent.batch import next_batch
+from agent.diary import Diary
 from agent.errors import TryAgain
 from agent.journal import Journal
 from agent.keeper import Keeper
@@ -480,7 +481,7 @@ def test_a_sealer_that_fails_stops_no_sample(tmp_path):
 )
 def test_a_diary_that_cannot_be_written_stops_no_sample(tmp_path, monkeypatch, error):
     rig = Rig(tmp_path)
-    monkeypatch.setattr(rig.keeper._diary, "write", raising(error))
+    monkeypatch.setattr(Diary, "write", raising(error))
     with rig:
         assert rig.append()
         assert rig.keeper.alive
@@ -489,7 +490,7 @@ def test_a_diary_that_cannot_be_written_stops_no_sample(tmp_path, monkeypatch, e
 
 def test_a_disk_that_fails_as_the_diary_is_written_fails_the_transaction(tmp_path, monkeypatch):
     rig = Rig(tmp_path)
-    monkeypatch.setattr(rig.keeper._diary, "write", raising(FAULTS["I/O error"]()[0]))
+    monkeypatch.setattr(Diary, "write", raising(FAULTS["I/O error"]()[0]))
     with rig:
         assert not rig.append()
         assert rig.keeper.alive
