@@ -28,6 +28,7 @@ _IN_FORCE = {
     Standing.NEVER: "NOT in force during its readings here",
     Standing.NO_READINGS: "there are no readings of it here",
 }
+_SKEW_MS = 60_000  # so much two clocks may differ without a word
 
 
 def spoiled(error: Spoiled) -> str:
@@ -47,7 +48,7 @@ def of(finding: Finding) -> Iterator[str]:
     if finding.undescribed:
         yield f"The instruments of {_count(finding.undescribed, 'proof')} are not described in this bundle."
     for span in finding.coverage:
-        yield from _coverage(span)
+        yield from _coverage(span, finding.signed_before_s)
     yield from _missing(finding)
     flagged = [f"{code} {count}" for code, count in finding.flags]
     yield f"Readings flagged: {', '.join(flagged) or 'none'}."
@@ -122,7 +123,7 @@ def _calibration(signed: SignedCertificate, span: Coverage | None) -> Iterator[s
     yield f"    {_IN_FORCE[standing.of(said, span)]}"
 
 
-def _coverage(span: Coverage) -> Iterator[str]:
+def _coverage(span: Coverage, signed_before_s: int | None) -> Iterator[str]:
     yield (
         f"Readings of {span.instrument}: {span.readings}, {utc(span.first_ms / 1000)} to "
         f"{utc(span.last_ms / 1000)},"
@@ -141,6 +142,8 @@ def _coverage(span: Coverage) -> Iterator[str]:
             yield f"    the longest {length(longest_ms)} from {began}"
     if span.undated:
         yield f"  {span.undated} of them with the time of a clock that had no source: only the device's word"
+    if signed_before_s is not None and (ahead_ms := span.last_ms - signed_before_s * 1000) > _SKEW_MS:
+        yield f"  the last is dated {length(ahead_ms)} after a gateway had it: one of the two clocks is wrong"
 
 
 def _missing(finding: Finding) -> Iterator[str]:

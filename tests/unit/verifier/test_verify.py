@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from proof import bundle, sealing
+from proof import bundle, cose, receipt, sealing
 from proof.claims import TimeClaim
+from proof.receipt import Receipt
 from tests.proof_samples import (
     BEACON_BYTES,
     BURST,
@@ -21,6 +22,7 @@ from tests.proof_samples import (
     DEVICE_ID,
     GATEWAY,
     GATEWAY_ID,
+    LOG,
     NOW_S,
     claims,
     following,
@@ -117,6 +119,19 @@ def test_a_clock_is_not_dated_by_a_proof_whose_readings_cannot_be_read(run, tmp_
     unsure = following(wrong, reading(1), time=TimeClaim(65_000_000_000, 0, 0))
     _code, out, _err = run(written(tmp_path, make_good.JOINED, wrong, unsure), "--json")
     assert json.loads(out)["coverage"][0]["undated"] == 1
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "said"), [(7200, "2 h after a gateway had it"), (61, "61 s after"), (60, ""), (-9999, "")]
+)
+def test_a_reading_dated_after_a_gateway_had_it_is_told(run, tmp_path, ahead_s, said):
+    ahead = proof(reading(0, time_ms=(NOW_S + ahead_s) * 1000))
+    taken = Receipt(DEVICE_ID, LOG, 1, cose.object_hash(ahead), NOW_S)
+    file = written(tmp_path, make_good.JOINED, ahead, receipt.sign(taken, GATEWAY, NOW_S))
+    code, out, _err = run(file)
+    assert code == 0
+    assert ("one of the two clocks is wrong" in out) == bool(said)
+    assert said in out
 
 
 def test_flags_are_told_by_instrument_and_with_their_sentence(run, tmp_path):
