@@ -28,7 +28,7 @@ from pathlib import Path
 from agent.clock import Wall
 from agent.mark import Mark, Published
 from agent.sample import Captured, Missed, from_record
-from agent.schema import ADDED, PAGE_BYTES, SCHEMA, SCHEMA_VERSION
+from agent.schema import set_up
 from proof import wire
 from proof.claims import HASH_BYTES, Lost, Predecessor
 from proof.cose import object_hash
@@ -88,43 +88,10 @@ class Journal:
         self.mark = Mark(path.with_name(f"{path.name}.mark"), device)
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
         try:
-            self._set_up()
+            set_up(self._db, device)
         except BaseException:  # whatever it is: tidy up and raise it again
             self._db.close()
             raise
-
-    def _set_up(self) -> None:
-        run = self._db.execute
-        new = not run("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if new:
-            run(f"PRAGMA page_size={PAGE_BYTES}")
-            run("PRAGMA auto_vacuum=INCREMENTAL")
-        run("PRAGMA journal_mode=WAL")
-        run("PRAGMA synchronous=FULL")
-        run("PRAGMA secure_delete=OFF")  # Debian's SQLite has it on, and writes zeros over what is freed
-        run("PRAGMA wal_autocheckpoint=4000")
-        run("PRAGMA journal_size_limit=4000000")
-        run("PRAGMA cache_size=-1024")
-        if new:
-            run("BEGIN IMMEDIATE")
-            for statement in SCHEMA.split(";\n"):
-                run(statement)
-            run("INSERT INTO meta (device, version) VALUES (?, ?)", (self.device, 1))
-            run("COMMIT")
-        self._bring_up()
-
-    def _bring_up(self) -> None:
-        """To this version of the tables, from any before."""
-        run = self._db.execute
-        (version,) = run("SELECT version FROM meta").fetchone()
-        if version == SCHEMA_VERSION:
-            return
-        run("BEGIN IMMEDIATE")
-        for number in range(version + 1, SCHEMA_VERSION + 1):
-            for statement in ADDED[number].split(";\n"):
-                run(statement)
-        run("UPDATE meta SET version = ?", (SCHEMA_VERSION,))
-        run("COMMIT")
 
     def execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
         """For `agent.retention` and `agent.papers`, which keep their own tables in this file."""

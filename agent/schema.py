@@ -1,8 +1,10 @@
-"""The journal's tables. `agent.journal` says what they mean. A large blob is the last column of its table:
-what stands behind it costs its overflow pages to read.
+"""The journal's file: how SQLite is to keep it, and its tables. `agent.journal` says what they mean.
 
-A file keeps the words its tables were made with; one with other words is damaged. So what stands here is
-never changed, only added to."""
+- A new file is made with the tables of the first version; any is brought up to this one when it is opened.
+- A file keeps the words its tables were made with; one with other words is damaged. So what stands here is
+  never changed, only added to.
+- A large blob is the last column of its table: what stands behind it costs its overflow pages to read.
+"""
 
 import sqlite3
 from contextlib import closing
@@ -58,6 +60,42 @@ CREATE TABLE verdicts (
     log_id INTEGER NOT NULL, seq INTEGER NOT NULL, code TEXT NOT NULL, detail TEXT NOT NULL,
     PRIMARY KEY (log_id, seq, code)) WITHOUT ROWID;
 """
+
+
+def set_up(db: sqlite3.Connection, device: str) -> None:
+    """The file that was just opened, for `device` where it is a new one."""
+    run = db.execute
+    new = not run("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if new:
+        run(f"PRAGMA page_size={PAGE_BYTES}")
+        run("PRAGMA auto_vacuum=INCREMENTAL")
+    run("PRAGMA journal_mode=WAL")
+    run("PRAGMA synchronous=FULL")
+    run("PRAGMA secure_delete=OFF")  # Debian's SQLite has it on, and writes zeros over what is freed
+    run("PRAGMA wal_autocheckpoint=4000")
+    run("PRAGMA journal_size_limit=4000000")
+    run("PRAGMA cache_size=-1024")
+    if new:
+        run("BEGIN IMMEDIATE")
+        for statement in SCHEMA.split(";\n"):
+            run(statement)
+        run("INSERT INTO meta (device, version) VALUES (?, ?)", (device, 1))
+        run("COMMIT")
+    _bring_up(db)
+
+
+def _bring_up(db: sqlite3.Connection) -> None:
+    """To this version of the tables, from any before."""
+    run = db.execute
+    (version,) = run("SELECT version FROM meta").fetchone()
+    if version == SCHEMA_VERSION:
+        return
+    run("BEGIN IMMEDIATE")
+    for number in range(version + 1, SCHEMA_VERSION + 1):
+        for statement in ADDED[number].split(";\n"):
+            run(statement)
+    run("UPDATE meta SET version = ?", (SCHEMA_VERSION,))
+    run("COMMIT")
 
 
 def words(db: sqlite3.Connection) -> dict[str, str]:
