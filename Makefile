@@ -21,6 +21,8 @@ TEST_PACKAGES := mosquitto chromium shellcheck strace swtpm tpm2-tools systemd t
 TEST_PACKAGES += $(if $(shell command -v node 2>/dev/null),,nodejs) $(if $(shell command -v npm 2>/dev/null),,npm)
 # Several tests wait at once; a process that has nothing left takes over what another still has to do.
 PARALLEL := -n auto --dist worksteal
+# They start hundreds of processes; where Python may keep no bytecode each compiles what it imports anew.
+test test-all: export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
