@@ -19,7 +19,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests import seed_watch
+from tests import in_memory, seed_watch
 
 # How fast examples are made and run says how busy the machine is, nothing else.
 PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -116,6 +116,7 @@ class Mosquitto:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(in_memory)
     config.pluginmanager.register(seed_watch)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import os
 import stat
 import subprocess
 from dataclasses import replace
@@ -57,6 +58,13 @@ class Patient:
 
     def use_broker(self, url: str, more: str = "") -> None:
         self.configure("[mqtt]\n", f'[mqtt]\nbroker_url = "{url}"\n{more}')
+
+    def use_disk(self, kind: str = "ext4", device: str = "/dev/sda1") -> None:
+        """Its folder lies on such a file system, whatever holds the files of this run."""
+        number, mounts = self.folder.stat().st_dev, self.folder / "mounts"
+        line = f"22 1 {os.major(number)}:{os.minor(number)} / / rw shared:1 - {kind} {device} rw\n"
+        mounts.write_text("1 1 0:99 / /x rw - ext4 /dev/sdz rw\n" + line)
+        self.machine = replace(self.machine, mounts=mounts)
 
     def use_systemd(self, **said: str) -> None:
         """A systemctl that says this of the unit."""

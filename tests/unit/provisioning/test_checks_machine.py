@@ -107,18 +107,15 @@ def test_a_running_agent_may_have_a_better_clock(patient):
     ],
 )
 def test_the_disk_has_room_for_the_journal_and_its_floor(patient, bounds, verdict, expected):
+    patient.use_disk()
     finding = machine.disk(replace(patient.settings, journal=bounds), patient.machine)
     assert (finding.verdict, expected in finding.found) == (verdict, True), finding
 
 
 def mounted_on(patient, kind: str, device: str) -> None:
-    number = patient.folder.stat().st_dev
-    line = f"22 1 {os.major(number)}:{os.minor(number)} / / rw shared:1 - {kind} {device} rw\n"
-    (patient.folder / "mounts").write_text("1 1 0:99 / /x rw - ext4 /dev/sdz rw\n" + line)
+    patient.use_disk(kind, device)
     (patient.folder / "cmdline").write_text("root=/dev/mmcblk0p2 fsck.repair=yes rootwait\n")
-    patient.machine = replace(
-        patient.machine, mounts=patient.folder / "mounts", command_line=patient.folder / "cmdline"
-    )
+    patient.machine = replace(patient.machine, command_line=patient.folder / "cmdline")
     patient.settings = replace(patient.settings, journal=JournalSettings(1_000_000, 0))
 
 
