@@ -12,8 +12,9 @@ from typing import Any
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from typer.testing import CliRunner
 
-from gateway import folder
+from gateway import cli, folder
 from gateway.register import DeviceLine, Register
 from gateway.store import Store
 from proof import joining, wire
@@ -27,18 +28,24 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=30)
 
 
+def said(*arguments: str) -> str:
+    """What a command prints that does its work at once: in this process, which has imported it already."""
+    ended = CliRunner().invoke(cli.app, arguments)
+    assert ended.exit_code == 0, ended.output
+    return ended.stdout
+
+
 class GatewayProcess:
     """`fieldproof-gateway listen` on its own folder."""
 
     def __init__(self, directory: Path, broker: str) -> None:
         self.directory, self.log = directory, directory.with_suffix(".log")
-        made = run("init", "--dir", str(directory), "--network", NETWORK, "--broker", broker)
-        assert made.returncode == 0, made.stderr
+        said("init", "--dir", str(directory), "--network", NETWORK, "--broker", broker)
         self.key = folder.load_key(directory).public_key
         self._process: subprocess.Popen[bytes] | None = None
 
     def claim(self) -> joining.JoinClaim:
-        return joining.parse_claim(run("claim", "new", "--dir", str(self.directory)).stdout)
+        return joining.parse_claim(said("claim", "new", "--dir", str(self.directory)))
 
     def start(self, *options: str) -> None:
         command = [sys.executable, "-W", "error", "-m", "gateway.cli", "listen", "--dir", str(self.directory)]
