@@ -23,8 +23,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from agent import settings
+from agent.errors import FixConfig
 
 LONGEST_S = 50  # a command that hangs ends before pytest's own limit
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -33,7 +37,6 @@ _EVENTS = frozenset(
     "os.posix_spawn os.system socket.connect socket.sendto socket.sendmsg sqlite3.connect".split()
 )
 _READS = ("SELECT", "PRAGMA")
-_IMPORTED_LATE = ("pydantic", "rich.console")  # by commands, when they need it: here once for all forks
 
 
 class Operations:
@@ -116,8 +119,7 @@ def _is_network(sock: socket.socket, *_: object) -> bool:
 
 def serve(module: str, function: str) -> None:
     sys.dont_write_bytecode = True
-    for late in _IMPORTED_LATE:
-        importlib.import_module(late)
+    _warm_up()
     main = getattr(importlib.import_module(module), function)
     for line in sys.stdin:
         asked = json.loads(line)
@@ -128,6 +130,13 @@ def serve(module: str, function: str) -> None:
         _, status = os.waitpid(child, 0)
         sys.stdout.write(json.dumps(os.waitstatus_to_exitcode(status)) + "\n")
         sys.stdout.flush()
+
+
+def _warm_up() -> None:
+    """What each command would import and build when it needs it: here once for all forks."""
+    importlib.import_module("rich.console")
+    with suppress(FixConfig):
+        settings.parse({}, "")
 
 
 def _become(main: Callable[[], object], asked: dict[str, Any]) -> None:

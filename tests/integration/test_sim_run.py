@@ -20,6 +20,7 @@ from agent.settings import load
 from hardware_sim import audit
 from hardware_sim.replay import ReplayWorld
 from tests.conftest import wait_until
+from tests.crash.fault_points import Command, FaultPoints
 from tests.sim_parts import joined_config, made_up_day, sealed, write_config, write_day
 
 SIM = [sys.executable, "-m", "hardware_sim.cli"]
@@ -46,24 +47,27 @@ def start(tmp_path):
         process.wait(10)
 
 
-def refused(done: subprocess.CompletedProcess[str], sentence: str) -> None:
-    assert done.returncode == 2
-    assert sentence in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, tmp_path_factory):
+    answers = tmp_path_factory.mktemp("answers")
 
+    def refused(*arguments: object, says: str) -> None:
+        done = run.run(answers, Command(("run", "--config", *map(str, arguments))))
+        assert done.code == 2
+        assert says in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
-def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path):
     config = write_config(tmp_path)
-    refused(sim("run", "--config", config), "Give one of --world, --world-file and --climate")
-    refused(sim("run", "--config", config, "--climate", 1, "--world", "x"), "Give one of --world, ")
-    refused(sim("run", "--config", config, "--climate", 1, "--speed", "0"), "--speed: 0.0 is not above 0")
-    refused(sim("run", "--config", tmp_path / "none.toml", "--climate", 1), "cannot be read")
-    refused(sim("run", "--config", config, "--world", tmp_path / "none.csv"), "none.csv: cannot be read")
-    refused(sim("run", "--config", config, "--climate", 1), "key")
     bad = write_day(tmp_path / "bad.csv", ("00:00:00", "101325", "twenty", "50"))
-    refused(sim("run", "--config", config, "--world", bad), "bad.csv, line 2: temperature is 'twenty'")
-    config.write_text(config.read_text().replace('"sim:', '"file:'))
-    refused(sim("run", "--config", config, "--climate", 1), "A simulated device must say so")
+    with FaultPoints("hardware_sim.cli:main") as run:
+        refused(config, says="Give one of --world, --world-file and --climate")
+        refused(config, "--climate", 1, "--world", "x", says="Give one of --world, ")
+        refused(config, "--climate", 1, "--speed", "0", says="--speed: 0.0 is not above 0")
+        refused(tmp_path / "none.toml", "--climate", 1, says="cannot be read")
+        refused(config, "--world", tmp_path / "none.csv", says="none.csv: cannot be read")
+        refused(config, "--climate", 1, says="key")
+        refused(config, "--world", bad, says="bad.csv, line 2: temperature is 'twenty'")
+        config.write_text(config.read_text().replace('"sim:', '"file:'))
+        refused(config, "--climate", 1, says="A simulated device must say so")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["agent.toml", "bad.csv"]
 
 
