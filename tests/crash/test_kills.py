@@ -63,7 +63,7 @@ class ChaosNetwork(TestNetwork):
 @pytest.mark.parametrize(
     ("kills", "seed"),
     [
-        pytest.param(20, 1, marks=pytest.mark.timeout(400)),
+        pytest.param(10, 1, marks=pytest.mark.timeout(400)),
         pytest.param(200, 2, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
     ],
 )

@@ -98,7 +98,14 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),  # the demo makes a SIGTERM the same
+        signal.SIGTERM,
+        signal.SIGKILL,
+    ],
+)
 def test_whatever_ends_the_demo_ends_every_process_it_started(tmp_path, number):
     folder = tmp_path / "d"
     words = [*DEMO, "--dir", str(folder)]
