@@ -7,14 +7,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
 import structlog
 
-from agent import explain, export, lifetimes, papers, status
+from agent import explain, export, lifetimes, papers, reserve, status
 from agent.clock import Clock
 from agent.conditions import Situation
 from agent.diary import Diary
@@ -153,7 +152,7 @@ class Answers:
     def _situation(self, problem: str) -> Situation:
         free = None
         with suppress(OSError):
-            free = shutil.disk_usage(self._settings.state_dir).free
+            free = reserve.free_bytes(self._settings.state_dir)
         return Situation(
             self._stored,
             self._publisher.state(),

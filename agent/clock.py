@@ -13,7 +13,6 @@ import os
 import select
 import threading
 import time
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -62,7 +61,7 @@ class SystemClock:
     """The Linux clocks. Reads `adjtimex`; where a sandbox forbids it, timesyncd's stamp."""
 
     def __init__(self) -> None:
-        self.boot_id = uuid.UUID(_BOOT_ID.read_text().strip()).bytes
+        self.boot_id = bytes.fromhex(_BOOT_ID.read_text().strip().replace("-", ""))
 
     def boottime_ns(self) -> int:
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME)

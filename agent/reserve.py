@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,12 +17,18 @@ BYTES, _MORE = 256 * 1024, 64 * 1024
 _log = structlog.get_logger()
 
 
+def free_bytes(folder: Path) -> int:
+    """What its file system has left for us. Not `shutil.disk_usage`: it brings bz2 and lzma into memory."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
 def keep(journal: Path) -> None:
     """Where there is room for a little more. A disk that is full, read-only or failing is none; nor is that
     an error."""
     path = _of(journal)
     with suppress(OSError):
-        if _is_whole(path) or shutil.disk_usage(path.parent).free < BYTES + _MORE:
+        if _is_whole(path) or free_bytes(path.parent) < BYTES + _MORE:
             return
         try:
             _set_aside(path)
@@ -36,7 +41,7 @@ def give(journal: Path) -> bool:
     """Whether the disk was full, and has so much room now."""
     path = _of(journal)
     with suppress(OSError):
-        if _is_whole(path) and shutil.disk_usage(path.parent).free < BYTES:
+        if _is_whole(path) and free_bytes(path.parent) < BYTES:
             path.unlink()
             _log.warning("reserve given up", problem="The disk is full.", bytes=BYTES)
             return True

@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 
 from agent import reserve
@@ -68,7 +67,7 @@ def make_room(journal: Journal, settings: JournalSettings, force: bool = False) 
 def _crowded(journal: Journal, settings: JournalSettings) -> bool:
     if bytes_used(journal) > settings.max_bytes:
         return True
-    return shutil.disk_usage(journal.path.parent).free < settings.free_floor_bytes
+    return reserve.free_bytes(journal.path.parent) < settings.free_floor_bytes
 
 
 def bytes_used(journal: Journal) -> int:

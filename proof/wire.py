@@ -8,9 +8,10 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import zlib
-from importlib import resources
+from typing import cast
 
 from proof.cose import MAX_BYTES
 from proof.keys import multibase_part
@@ -21,7 +22,8 @@ DEVICE_WRITES, DEVICE_READS = ("proof", "enrol", "status"), ("receipt", "challen
 CONTENT_TYPE = 'application/cose; cose-type="cose-sign1"'
 _COSE, _ZLIB = 0xD2, 0x78
 _MULTIBASE = re.compile(r"z6Mk[1-9A-HJ-NP-Za-km-z]{44}")
-_DICTIONARY = resources.files("proof").joinpath("dictionary.bin").read_bytes()
+# Not importlib.resources: on a device it is the only one that brings zipfile and tempfile into memory.
+_DICTIONARY = cast(bytes, pkgutil.get_data("proof", "dictionary.bin"))
 
 
 def deflate(data: bytes) -> bytes:

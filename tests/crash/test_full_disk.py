@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import subprocess
 import sys
-from collections import namedtuple
 
 import pytest
 
 from agent import reserve
 from tests.crash.recording import ROOT
-
-Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.mark.skipif(
@@ -54,7 +50,7 @@ def test_a_reserve_that_could_not_be_made_is_none_and_is_made_later(tmp_path, fr
 def free(monkeypatch):
     """Bytes that the disk has left, to be set."""
     left = [10**9]
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(0, 0, left[0]))
+    monkeypatch.setattr(reserve, "free_bytes", lambda _folder: left[0])
     return left
 
 

@@ -13,13 +13,21 @@ import json, sys
 from agent import lean
 lean.prepare()
 import agent.daemon
+from decimal import Decimal
 from drivers import bme280
+from proof import cbor
+encoded = cbor.encode([Decimal("0.5"), 1]).hex()
 heavy = ["pydantic", "typer", "rich.console", "greenlet", "asyncio.base_events", "http.client"]
-heavy += ["importlib.metadata"]
-print(json.dumps([name for name in heavy if sys.modules.get(name)]))
-import asyncio, urllib.request
+heavy += ["importlib.metadata", "importlib.resources", "zipfile", "tempfile", "shutil", "bz2", "lzma"]
+heavy += ["typing_extensions", "uuid", "email.message", "fractions"]
+print(json.dumps([name for name in heavy if getattr(sys.modules.get(name), "__spec__", None)]))
+import asyncio, typing_extensions, urllib.request, uuid
 async def five(): return 5
-print(json.dumps([asyncio.run(five()), urllib.request.Request("http://localhost").type]))
+said = [asyncio.run(five()), urllib.request.Request("http://localhost").type, uuid.UUID(int=5).int]
+import fractions
+from email.mime.text import MIMEText
+said += [encoded, typing_extensions.Doc("a word").documentation, str(fractions.Fraction(1, 3))]
+print(json.dumps([*said, MIMEText("hello").get_payload()]))
 """
 
 
@@ -28,7 +36,7 @@ def test_the_daemon_loads_neither_checker_nor_command_line_and_what_is_put_off_s
     assert done.returncode == 0, done.stderr
     loaded, used = map(json.loads, done.stdout.splitlines())
     assert loaded == []
-    assert used == [5, "http"]
+    assert used == [5, "http", 5, "82c482200501", "a word", "1/3", "hello"]
 
 
 ONE_DRIVER = """
