@@ -263,7 +263,8 @@ class Link:
             elif self._closing:
                 why = "The connection was closed here."
             else:
-                why = f"The connection to the broker {self._broker} was lost: {reason.getName()}."
+                said = "" if reason.value == _UNSPECIFIED else f": {reason.getName()}"
+                why = f"The connection to the broker {self._broker} was lost{said}."
             self._end = Disconnected(why, 0 if self._closing else reason.value)
         else:
             code = _NO_ANSWER if reason.value == _UNSPECIFIED else 0

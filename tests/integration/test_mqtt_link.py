@@ -114,7 +114,8 @@ def test_the_window_is_bounded_and_nothing_waits_in_ram(mosquitto, peer):
 def test_a_killed_broker_is_one_disconnected_and_the_same_link_connects_again(mosquitto, peer):
     sender = peer(mosquitto.url, "a").up()
     mosquitto.kill()
-    sender.next(Disconnected)
+    why = sender.next(Disconnected).reason
+    assert why.endswith(" was lost."), why  # MQTT's "Unspecified error" tells nobody anything
     sender.link.connect()
     assert "nothing listens there" in sender.next(Refused).reason
     mosquitto.start()
