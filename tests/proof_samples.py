@@ -12,6 +12,7 @@ from typing import Any
 
 from proof import beacon, rotation, sealing
 from proof.beacon import Beacon
+from proof.calibration import Certificate
 from proof.chain import Head
 from proof.claims import Claims, Gap, TimeClaim
 from proof.descriptor import Descriptor, InstrumentDescriptor, QuantityDescriptor
@@ -63,6 +64,21 @@ BME280 = InstrumentDescriptor(
     evidence=TRIM,
 )
 DESCRIPTOR = Descriptor("fieldproof", "0.1.0", "sim", True, "simulated", (BME280,))
+CERTIFICATE = Certificate(
+    instrument_model=BME280.model,
+    serial=BME280.serial,
+    serial_kind=BME280.serial_kind,
+    quantity="temperature",
+    unit="Cel",
+    model="linear",
+    coefficients=(-0.4, 1.02),
+    reference="PT100 no. 7, DKD-K-00001",
+    uncertainty=0.08,
+    low=-5.0,
+    high=40.0,
+    issued_s=NOW_S - 86_400,
+    expires_s=NOW_S + 86_400,
+)
 
 CLAIM = JoinClaim(
     network=NETWORK,

@@ -12,7 +12,6 @@ from decimal import Decimal
 from typing import Any
 
 from proof import beacon, bundle, calibration, cbor, cose, joining, receipt, rotation, sealing
-from proof.calibration import Certificate
 from proof.claims import Gap, Lost, Predecessor
 from proof.cose import Typ
 from proof.keys import SeedSigner, device_id
@@ -22,6 +21,7 @@ from tests.proof_samples import (
     AFTER_NEXT_KEY,
     BEACON_BYTES,
     BME280,
+    CERTIFICATE,
     DESCRIPTOR,
     DEVICE,
     DEVICE_ID,
@@ -63,21 +63,6 @@ CALIBRATOR = SeedSigner(bytes(range(192, 224)), "file")
 OTHER_GATEWAY = SeedSigner(bytes(range(224, 256)), "file")
 NEW_LOG_NAME = bytes.fromhex("0102030405060708")
 CALIBRATOR_ID = device_id(CALIBRATOR.public_key)
-CERTIFICATE = Certificate(
-    instrument_model=BME280.model,
-    serial=BME280.serial,
-    serial_kind=BME280.serial_kind,
-    quantity="temperature",
-    unit="Cel",
-    model="linear",
-    coefficients=(-0.4, 1.02),
-    reference="PT100 no. 7, DKD-K-00001",
-    uncertainty=0.08,
-    low=-5.0,
-    high=40.0,
-    issued_s=NOW_S - 86_400,
-    expires_s=NOW_S - 1800,
-)
 
 
 def calibrated(issued_s: int, expires_s: int | None) -> tuple[bytes, bytes]:
@@ -88,7 +73,7 @@ def calibrated(issued_s: int, expires_s: int | None) -> tuple[bytes, bytes]:
     return certificate, proof(*minutes(60), descriptor=descriptor, descriptor_hash=descriptor.hash())
 
 
-SIGNED_CERTIFICATE, BY_CALIBRATED = calibrated(CERTIFICATE.issued_s, CERTIFICATE.expires_s)
+SIGNED_CERTIFICATE, BY_CALIBRATED = calibrated(CERTIFICATE.issued_s, NOW_S - 1800)
 TWO_GATEWAYS = joining.sign_membership(
     replace(MEMBERSHIP, gateway_keys=(GATEWAY.public_key, OTHER_GATEWAY.public_key)), GATEWAY, NOW_S - 3600
 )

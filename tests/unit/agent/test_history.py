@@ -6,15 +6,18 @@ import itertools
 import json
 import threading
 import tracemalloc
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.errors import TryAgain
 from agent.history import SPAN_S, History, Told
+from agent.journal import Journal
 from agent.sample import Captured
 from drivers.contract import Flag
 from proof.senml import Measured
@@ -38,6 +41,40 @@ def sample(at_s: float, celsius: float = 20.0, flags: int = 0, name: str = "bme2
 @pytest.fixture
 def history() -> History:
     return History([ROOF])
+
+
+class Kept:
+    """A journal under way, and what a history makes of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = FakeClock(wall_s=BEGIN_S)
+        self.journal, self._sealer = open_test_journal(folder), make_sealer(self.clock)
+        self.journal.begin()
+
+    def proofs(self, count: int, readings: int = 1, every_s: float = 60) -> None:
+        for number in range(count * readings):
+            self.journal.append(captured(self.clock, number))
+            if number % readings == readings - 1:
+                self._sealer.seal(self.journal)
+            self.clock.advance(every_s)
+
+    def now_s(self) -> float:
+        return self.clock.wall().ns / 1e9
+
+    def read(self, job: Callable[[Journal], Any]) -> Any:
+        return job(self.journal)
+
+    def fills(self, history: History, read: Callable[..., Any] | None = None) -> list[int | None]:
+        """The counts of its buckets then."""
+        history.fill(read or self.read, self.now_s(), threading.Event())
+        return list(columns(history, self.now_s())["count"])
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Kept]:
+    made = Kept(tmp_path)
+    yield made
+    made.journal.close()
 
 
 def test_a_bucket_holds_count_mean_least_greatest_and_every_flag(history):
@@ -102,102 +139,67 @@ def test_memory_is_bounded_however_many_quantities_there_are():
     assert size(64, 20) < 3_000_000
 
 
-def test_what_the_journal_knows_is_filled_in_once_and_not_twice(tmp_path, history):
-    clock = FakeClock(wall_s=BEGIN_S)
-    journal, sealer = open_test_journal(tmp_path), make_sealer(clock)
-    journal.begin()
-    for number in range(30):
-        journal.append(captured(clock, number))
-        clock.advance(60)
-        if number % 10 == 9:
-            sealer.seal(journal)
-    unsealed = captured(clock, 100, flags=int(Flag.RANGE))
-    journal.append(unsealed)
-    clock.advance(60)
-    live = captured(clock, 200)
-    journal.append(live)
-    journal.commit()
+def test_what_the_journal_knows_is_filled_in_once_and_not_twice(kept, history):
+    kept.proofs(3, readings=10)
+    kept.journal.append(captured(kept.clock, 100, flags=int(Flag.RANGE)))
+    kept.clock.advance(60)
+    live = captured(kept.clock, 200)
+    kept.journal.append(live)
+    kept.journal.commit()
     history.append(live)
 
-    history.fill(lambda job: job(journal), clock.wall().ns / 1e9, threading.Event())
+    counts = kept.fills(history)
     assert history.state == "filled"
-    found = columns(history, clock.wall().ns / 1e9)
-    assert sum(count for count in found["count"] if count) == 32, "some were counted twice, or not at all"
-    assert found["count"][:6] == [5] * 6
-    assert found["flags"][6] == int(Flag.RANGE)
+    assert sum(filter(None, counts)) == 32, "some were counted twice, or not at all"
+    assert counts[:6] == [5] * 6
+    assert columns(history, kept.now_s())["flags"][6] == int(Flag.RANGE)
     assert history.newest()["bme280-76"].values[0][2] == float(live.values[0].value)
-    journal.close()
 
 
-def test_of_a_journal_only_48_hours_are_read(tmp_path, history):
-    clock = FakeClock(wall_s=BEGIN_S)
-    journal, sealer = open_test_journal(tmp_path), make_sealer(clock)
-    journal.begin()
-    for number in range(100):
-        journal.append(captured(clock, number))
-        sealer.seal(journal)
-        clock.advance(7200)
-    journal.commit()
+def test_of_a_journal_only_48_hours_are_read(kept, history):
+    kept.proofs(100, every_s=7200)
+    kept.journal.commit()
     reads = []
 
     def read(job):
         reads.append(job)
-        return job(journal)
+        return kept.read(job)
 
-    history.fill(read, clock.wall().ns / 1e9, threading.Event())
-    assert sum(filter(None, columns(history, clock.wall().ns / 1e9)["count"])) == 24
+    assert sum(filter(None, kept.fills(history, read))) == 24
     assert len(reads) < 12, "it read the whole journal"
-    journal.close()
 
 
-def test_filling_ends_when_the_page_does(tmp_path, history):
-    journal = open_test_journal(tmp_path)
+def test_filling_ends_when_the_page_does(kept, history):
     stop = threading.Event()
     stop.set()
-    history.fill(lambda job: job(journal), START_S, stop)
+    history.fill(kept.read, START_S, stop)
     assert history.state == "filling"
-    journal.close()
 
 
-def test_a_journal_that_falls_silent_is_read_on_from_there_and_nothing_counts_twice(tmp_path, history):
-    clock = FakeClock(wall_s=BEGIN_S)
-    journal, sealer = open_test_journal(tmp_path), make_sealer(clock)
-    journal.begin()
-    for number in range(20):
-        journal.append(captured(clock, number))
-        sealer.seal(journal)
-        clock.advance(60)
-    journal.append(captured(clock, 99))
-    journal.commit()
+def test_a_journal_that_falls_silent_is_read_on_from_there_and_nothing_counts_twice(kept, history):
+    kept.proofs(20)
+    kept.journal.append(captured(kept.clock, 99))
+    kept.journal.commit()
     answers = itertools.count()
 
     def read(job):
         if next(answers) % 2:
             raise TryAgain("It did not answer.")
-        return job(journal)
+        return kept.read(job)
 
     for _ in range(20):
         with suppress(TryAgain):
-            history.fill(read, clock.wall().ns / 1e9, threading.Event())
+            counts = kept.fills(history, read)
     assert history.state == "filled"
-    assert sum(filter(None, columns(history, clock.wall().ns / 1e9)["count"])) == 21
-    journal.close()
+    assert sum(filter(None, counts)) == 21
 
 
-def test_a_proof_that_is_damaged_is_passed_over(tmp_path, history):
-    clock = FakeClock(wall_s=BEGIN_S)
-    journal, sealer = open_test_journal(tmp_path), make_sealer(clock)
-    journal.begin()
-    for number in range(3):
-        journal.append(captured(clock, number))
-        sealer.seal(journal)
-        clock.advance(60)
-    journal.execute("UPDATE proofs SET data = x'00' WHERE seq = 2")
-    journal.execute("UPDATE proofs SET data = NULL WHERE seq = 3")
-    journal.commit()
-    history.fill(lambda job: job(journal), clock.wall().ns / 1e9, threading.Event())
-    assert columns(history, clock.wall().ns / 1e9)["count"] == [1]
-    journal.close()
+def test_a_proof_that_is_damaged_is_passed_over(kept, history):
+    kept.proofs(3)
+    kept.journal.execute("UPDATE proofs SET data = x'00' WHERE seq = 2")
+    kept.journal.execute("UPDATE proofs SET data = NULL WHERE seq = 3")
+    kept.journal.commit()
+    assert kept.fills(history) == [1]
 
 
 def test_names_cannot_break_out_of_the_json():

@@ -18,6 +18,7 @@ from proof.keys import SeedSigner, device_id
 from proof.reasons import Reason, Refused
 from tests.proof_samples import (
     BME280,
+    CERTIFICATE,
     DESCRIPTOR,
     DEVICE,
     DEVICE_ID,
@@ -31,23 +32,8 @@ from verifier import words
 
 CALIBRATOR = SeedSigner(bytes(range(160, 192)), "file")
 CALIBRATOR_ID = device_id(CALIBRATOR.public_key)
-TEMPERATURE = Certificate(
-    instrument_model="BME280",
-    serial=BME280.serial,
-    serial_kind=BME280.serial_kind,
-    quantity="temperature",
-    unit="Cel",
-    model="linear",
-    coefficients=(-0.4, 1.02),
-    reference="PT100 no. 7, DKD-K-00001",
-    uncertainty=0.08,
-    low=-5.0,
-    high=40.0,
-    issued_s=NOW_S - 86_400,
-    expires_s=NOW_S + 86_400,
-)
 PM = replace(
-    TEMPERATURE,
+    CERTIFICATE,
     quantity="pm2.5",
     unit="ug/m3",
     model=HUMIDITY_CORRECTED_PM,
@@ -63,13 +49,13 @@ def payload_of(certificate: Certificate) -> dict:
 
 def forged(payload: object = None, signer: SeedSigner = CALIBRATOR, **claims: object) -> bytes:
     """A certificate whose payload or claims are not those that `sign` writes."""
-    said = {ISS: CALIBRATOR_ID, SUB: TEMPERATURE.serial, IAT: TEMPERATURE.issued_s}
+    said = {ISS: CALIBRATOR_ID, SUB: CERTIFICATE.serial, IAT: CERTIFICATE.issued_s}
     said |= {{"iss": ISS, "sub": SUB, "iat": IAT}[name]: value for name, value in claims.items()}
-    body = cbor.encode(payload_of(TEMPERATURE) if payload is None else payload)
+    body = cbor.encode(payload_of(CERTIFICATE) if payload is None else payload)
     return cose.sign(Typ.CALIBRATION, said, body, signer)
 
 
-@pytest.mark.parametrize("certificate", [TEMPERATURE, PM, replace(TEMPERATURE, expires_s=None)])
+@pytest.mark.parametrize("certificate", [CERTIFICATE, PM, replace(CERTIFICATE, expires_s=None)])
 def test_a_certificate_comes_back_as_it_was_signed_with_its_calibrator(certificate):
     data = sign(certificate, CALIBRATOR)
     opened = calibration.open_certificate(data)
@@ -78,11 +64,11 @@ def test_a_certificate_comes_back_as_it_was_signed_with_its_calibrator(certifica
 
 
 def test_a_linear_certificate_is_offset_and_gain():
-    assert apply(TEMPERATURE, 20.0) == pytest.approx(-0.4 + 1.02 * 20.0)
+    assert apply(CERTIFICATE, 20.0) == pytest.approx(-0.4 + 1.02 * 20.0)
 
 
 def test_a_polynomial_certificate_is_the_sum_of_its_powers():
-    quintic = replace(TEMPERATURE, model="polynomial", coefficients=(1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
+    quintic = replace(CERTIFICATE, model="polynomial", coefficients=(1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
     assert apply(quintic, 2.0) == 1 + 2 * 2 + 3 * 4 + 4 * 8 + 5 * 16 + 6 * 32
 
 
@@ -97,14 +83,14 @@ def test_without_the_humidity_it_needs_nothing_is_corrected():
 
 
 def test_a_result_that_no_proof_could_hold_is_none():
-    steep = replace(TEMPERATURE, coefficients=(0.0, 1e20))
+    steep = replace(CERTIFICATE, coefficients=(0.0, 1e20))
     assert apply(steep, 1.0) is None
-    assert apply(TEMPERATURE, math.nan) is None
+    assert apply(CERTIFICATE, math.nan) is None
 
 
 @given(st.floats(-1e6, 1e6), st.floats(-1e3, 1e3), st.floats(-10, 10))
 def test_linear_is_the_polynomial_of_degree_one(value, offset, gain):
-    line = replace(TEMPERATURE, coefficients=(offset, gain))
+    line = replace(CERTIFICATE, coefficients=(offset, gain))
     assert apply(line, value) == apply(replace(line, model="polynomial"), value)
 
 
@@ -124,7 +110,7 @@ def test_linear_is_the_polynomial_of_degree_one(value, offset, gain):
         {"uncertainty": math.inf},
         {"low": 40.0, "high": 40.0},
         {"low": 41.0},
-        {"expires_s": TEMPERATURE.issued_s},
+        {"expires_s": CERTIFICATE.issued_s},
         {"expires_s": -1},
         {"issued_s": -1},
         {"serial_kind": ""},
@@ -137,7 +123,7 @@ def test_linear_is_the_polynomial_of_degree_one(value, offset, gain):
 )
 def test_a_certificate_nobody_would_accept_is_not_signed(changes):
     with pytest.raises(Refused) as caught:
-        sign(replace(TEMPERATURE, **changes), CALIBRATOR)
+        sign(replace(CERTIFICATE, **changes), CALIBRATOR)
     assert caught.value.verdict.reason is Reason.MALFORMED
 
 
@@ -161,13 +147,13 @@ def test_a_certificate_nobody_would_accept_is_not_signed(changes):
 )
 def test_a_field_of_another_shape_is_malformed(label, value):
     with pytest.raises(Refused) as caught:
-        calibration.open_certificate(forged({**payload_of(TEMPERATURE), label: value}))
+        calibration.open_certificate(forged({**payload_of(CERTIFICATE), label: value}))
     assert caught.value.verdict.reason is Reason.MALFORMED
 
 
 @pytest.mark.parametrize("label", range(1, 12))
 def test_every_field_is_needed(label):
-    payload = payload_of(TEMPERATURE)
+    payload = payload_of(CERTIFICATE)
     del payload[label]
     with pytest.raises(Refused, match=f"lacks field {label}"):
         calibration.open_certificate(forged(payload))
@@ -186,7 +172,7 @@ def test_the_issuer_must_be_the_one_who_signed():
 
 
 def test_no_bit_of_a_certificate_can_be_changed():
-    data = sign(TEMPERATURE, CALIBRATOR)
+    data = sign(CERTIFICATE, CALIBRATOR)
     for place in range(len(data)):
         with pytest.raises(Refused):
             calibration.open_certificate(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
@@ -204,8 +190,8 @@ def test_an_object_of_another_typ_is_no_certificate():
     assert caught.value.verdict.reason is Reason.WRONG_TYP
 
 
-FIRST = calibration.open_certificate(sign(TEMPERATURE, CALIBRATOR))
-SECOND = calibration.open_certificate(sign(replace(TEMPERATURE, quantity="humidity", unit="%RH"), CALIBRATOR))
+FIRST = calibration.open_certificate(sign(CERTIFICATE, CALIBRATOR))
+SECOND = calibration.open_certificate(sign(replace(CERTIFICATE, quantity="humidity", unit="%RH"), CALIBRATOR))
 
 
 def test_one_certificate_is_named_by_its_hash_and_several_by_the_hash_of_theirs():
