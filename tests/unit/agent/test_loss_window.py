@@ -11,8 +11,9 @@ import pytest
 
 from agent import loss_window
 from agent.errors import TryAgain
-from agent.journal import Journal
+from agent.journal import Journal, Waiting
 from agent.keeper import Keeper
+from agent.loss_window import LossWindow
 from agent.sample import Missed
 from agent.settings import JournalSettings
 from tests.agent_parts import FakeClock, captured, make_sealer, open_test_journal
@@ -141,3 +142,20 @@ def test_no_append_after_the_end(rig):
     rig.keeper.stop(10)
     with pytest.raises(TryAgain, match="closed"):
         rig.append()
+
+
+def test_to_a_job_what_its_transaction_has_written_is_held_no_more(rig):
+    rig.append(2)
+    assert rig.keeper.read(lambda _journal: rig.keeper.held) == 2
+    assert rig.keeper.call(lambda _journal: rig.keeper.held) == 0
+
+
+def test_what_waits_for_a_proof_is_what_is_stored_and_what_is_held_and_its_oldest(rig):
+    window, stored = LossWindow(60, rig.clock), Waiting(3, 1, b"boot", 7)
+    assert window.with_stored(stored) == stored
+    first = captured(rig.clock, 0)
+    rig.clock.advance(10)
+    assert window.hold(first)
+    assert window.hold(captured(rig.clock, 1))
+    assert window.with_stored(stored) == Waiting(5, 1, b"boot", 7)
+    assert window.with_stored(Waiting(0, 1, None, None)) == Waiting(2, 1, first.boot_id, first.boottime_ns)
