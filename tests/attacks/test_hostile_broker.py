@@ -24,6 +24,7 @@ def test_forged_and_replayed_words_change_nothing_at_a_running_agent(gateway, ow
     with structlog.testing.capture_logs() as logged:
         board.start()
         board.receipted(1)
+        until(lambda: evil.of("receipt"), 20, "a receipt that the attacker heard")
         older = evil.of("receipt")[0]
         board.receipted(1)
         log = sealing.parse(network.accepted(honest.id)[0]).claims.log
