@@ -72,8 +72,9 @@ fuzz: $(DEV) ## arbitrary bytes into every decoder of the drivers (SECONDS=600)
 	then $(MAKE) --no-print-directory $(FUZZ) && .venv-fuzz/bin/python tests/fuzz/fuzz_decoders.py -max_total_time=$(SECONDS); \
 	else echo "fieldproof: fuzzing is skipped: atheris has no wheel for this machine and Python (or no network)"; fi
 
-check: $(DEV) ## ruff, mypy, import contracts
+check: $(DEV) ## ruff (rules and format), mypy, import contracts
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

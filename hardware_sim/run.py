@@ -98,9 +98,7 @@ def _watch(node: Node, stop: threading.Event) -> None:
 
 
 def _is_waiting(report: dict[str, Any]) -> bool:
-    return bool(
-        not report["answered"] or report["readings"]["unsealed"] or report["proofs"]["unreceipted"]
-    )
+    return bool(not report["answered"] or report["readings"]["unsealed"] or report["proofs"]["unreceipted"])
 
 
 def witness(keeper: Keeper, path: Path) -> None:

@@ -130,9 +130,7 @@ def test_a_node_that_cannot_start_is_never_ready(member, systemd, monkeypatch, t
     assert not settings.control_socket.exists()
 
 
-def test_a_start_that_the_journal_does_not_answer_ends_in_its_sentence_and_in_order(
-    member, monkeypatch
-):
+def test_a_start_that_the_journal_does_not_answer_ends_in_its_sentence_and_in_order(member, monkeypatch):
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     settings = settings_of(member[0], NOWHERE)
     node = node_of(settings)

@@ -73,9 +73,7 @@ FAULTS = {
 
 
 # To the keeper a disk that became read-only is any that fails: nothing asks which of the two it is.
-EACH_FAULT = [
-    pytest.param(fault, marks=pytest.mark.slow if fault == "read-only" else ()) for fault in FAULTS
-]
+EACH_FAULT = [pytest.param(fault, marks=pytest.mark.slow if fault == "read-only" else ()) for fault in FAULTS]
 
 
 def strike(rig: Rig, at: int, fault: str) -> Faulty:
