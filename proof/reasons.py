@@ -31,7 +31,11 @@ class Reason(StrEnum):
     WRONG_TYP = "wrong_typ", "A signed object of another kind was expected.", "Update the sender."
     UNKNOWN_DEVICE = "unknown_device", "The gateway does not know this device.", "Join the network."
     REVOKED = "revoked", "The device's key was revoked.", "Ask the network's operator why."
-    BAD_KEY = "bad_key", "The key id is not the device's key in force.", "Check that the right key is used."
+    BAD_KEY = (
+        "bad_key",
+        "The key that signed it is neither the device's in force nor a gateway's that is trusted.",
+        "Check that the right key is used.",
+    )
     BAD_SIGNATURE = (
         "bad_signature",
         "The signature does not fit the bytes.",
