@@ -201,4 +201,4 @@ def test_lists_that_are_refused_are_told_as_old_until_there_are_new_ones(look, a
         page.unroute(f"**/api/{name}")
     page.clock.fast_forward(16_000)
     for name in ("proofs", "log"):
-        page.wait_for_function(f"!document.getElementById('{name}-old').textContent")
+        page.locator(f"#{name}-old:empty").wait_for(state="attached")
