@@ -169,9 +169,11 @@ class Field:
 @contextmanager
 def joined_field(interval_s: float = 0.2, readings: int = 60) -> Iterator[Field]:
     """A device with one BME280, read every `interval_s`, `readings` to a proof. No process runs yet."""
-    with work_folder() as folder:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = int(server.getsockname()[1])
+    with work_folder() as folder, socket.socket() as held:
+        # Bound and silent: while the broker is away nobody else is given its port.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port = int(held.getsockname()[1])
         state, broker = folder / "agent", f"mqtt://127.0.0.1:{port}"
         state.mkdir()
         key = f"sim:{state}/device.key"
