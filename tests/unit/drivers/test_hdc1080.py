@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass
 from fractions import Fraction
 
 import pytest
@@ -14,56 +13,18 @@ from hypothesis import strategies as st
 from drivers.contract import Flag
 from drivers.errors import DriverError, InstrumentGone, NeedsHuman, RetryNow
 from drivers.hdc1080 import HDC1080, decode
-from drivers.i2c import SharedBus
-from hardware_sim.bus import BitFlip, Hang, Nack, ShortRead, VirtualI2C
-from hardware_sim.clock import PacedClock
+from hardware_sim.bus import BitFlip
 from hardware_sim.parts.hdc1080 import HDC1080 as Chip
+from tests.unit.drivers import air_rig
 
-S = 10**9
-ADDRESS = 0x40
+ADDRESS, WHERE = 0x40, "0x40 on I2C bus 1"
 OPENS, READS = 9, 6  # transactions of an open and of a read
 STARTS, DATA = READS - 2, READS - 1  # of these, what starts the measurement and what brings it
-FAULTS = [Nack(), Hang(5.0), Hang(5.0, then_done=True), ShortRead(), *map(BitFlip, range(32))]
-
-
-class Air:
-    """In ten seconds 5 °C and 5 %RH, or what it is set to: an old value cannot pass for now."""
-
-    power = True
-    fixed: dict[str, float] | None = None
-
-    def at(self, boottime_ns):
-        x = boottime_ns / 2e9 % 30.0
-        ramp = {"temperature_degC": 5.0 + x, "humidity_pctRH": 30.0 + x}
-        return (self.fixed or ramp) if self.power else None
-
-
-@dataclass
-class Rig:
-    clock: PacedClock
-    world: Air
-    chip: Chip
-    wire: VirtualI2C
-    driver: HDC1080
-
-    def disturb(self, index, fault):
-        """The transaction that is `index` from now."""
-        at = self.wire.transactions + index
-        self.wire.fault = lambda i, operation, address: fault if i == at else None
-
-    def is_of_now(self, sample):
-        true = self.world.at(self.clock.boottime_ns())
-        wanted = (true["temperature_degC"], true["humidity_pctRH"])
-        return sample.flags == 0 and sample.values == pytest.approx(wanted, abs=0.03)
+FAULTS = air_rig.faults(32)
 
 
 def make_rig(**fixed):
-    clock, world = PacedClock(60 * S, 1_700_000_000 * S), Air()
-    world.fixed = fixed or None
-    chip = Chip(world, clock)
-    clock.wait(1.0)
-    wire = VirtualI2C({ADDRESS: chip}, clock)
-    return Rig(clock, world, chip, wire, HDC1080(SharedBus(wire, "I2C bus 1"), ADDRESS, clock))
+    return air_rig.make_rig(Chip, HDC1080, ADDRESS, fixed, powered_s=1.0)
 
 
 @pytest.fixture
@@ -203,51 +164,22 @@ def test_another_specimen_in_its_place_is_another_instrument(rig):
 
 
 def test_without_power_it_is_gone_and_back_it_is_opened_while_it_still_starts(rig):
-    rig.driver.open()
-    rig.world.power = False
-    for act in (lambda: rig.driver.read(2.0), rig.driver.open):
-        with pytest.raises(InstrumentGone, match="Nothing answers at 0x40 on I2C bus 1: check power"):
-            act()
-    rig.world.power = True
-    rig.driver.open()
-    assert rig.is_of_now(rig.driver.read(2.0))
+    air_rig.gone_without_power_and_back_at_once(rig, WHERE)
 
 
 def test_reading_what_is_not_open_says_so(rig):
-    for _ in range(2):
-        with pytest.raises(InstrumentGone, match="is not open: open it"):
-            rig.driver.read(1.0)
-        rig.driver.open()
-        rig.driver.close()
-        rig.driver.close()
+    air_rig.what_is_not_open_says_so(rig)
 
 
 def test_a_deadline_too_short_for_a_measurement_ends_at_it(rig):
-    rig.driver.open()
-    began_ns = rig.clock.boottime_ns()
-    with pytest.raises(InstrumentGone, match=r"did not finish within 0\.01 s"):
-        rig.driver.read(0.01)
-    assert rig.clock.boottime_ns() - began_ns <= 0.011 * S
+    air_rig.a_short_deadline_ends_at_it(rig, 0.01)
 
 
 # Disturbances
 
 
 def test_every_disturbed_transaction_of_open_is_noticed_or_harmless():
-    identity = make_rig().driver.open()
-    counts: Counter[str] = Counter()
-    for index, fault in itertools.product(range(OPENS), FAULTS):
-        rig = make_rig()
-        rig.disturb(index, fault)
-        try:
-            opened = rig.driver.open()
-            counts["harmless"] += 1
-        except (RetryNow, InstrumentGone) as error:  # never NeedsHuman for what passes
-            counts[type(error).__name__] += 1
-            rig.clock.wait(0.5)
-            opened = rig.driver.open()
-        assert opened == identity, (index, fault)
-        assert rig.is_of_now(rig.driver.read(2.0)), (index, fault)
+    counts = air_rig.disturbed_opens(make_rig, OPENS, FAULTS)
     print(f"\nHDC1080 open: {dict(counts)}")
     assert counts["RetryNow"] >= 16 * 8  # every flipped bit of the ids and both serial numbers
 
@@ -275,7 +207,7 @@ def test_every_disturbed_transaction_of_read_is_noticed_or_true_but_for_flipped_
                 rig.driver.open()
             sample = rig.driver.read(2.0)
         assert rig.is_of_now(sample), (index, fault)
-        assert rig.clock.boottime_ns() - began_ns < 15 * S
+        assert rig.clock.boottime_ns() - began_ns < 15 * air_rig.S
     print(f"\nHDC1080 read: {dict(counts)}")
     assert counts["unseen"] <= 2 * 32
     assert counts["RetryNow"] >= READS  # a missed acknowledge of each
@@ -300,14 +232,7 @@ def test_two_flips_one_after_the_other_are_a_disturbance_and_no_other_part(rig):
 
 
 def test_one_missed_acknowledge_is_retried_and_silence_is_gone(rig):
-    rig.driver.open()
-    for index in range(READS):
-        rig.disturb(index, Nack())
-        with pytest.raises(RetryNow, match="answers again"):
-            rig.driver.read(2.0)
-    rig.wire.fault = lambda i, operation, address: Nack()
-    with pytest.raises(InstrumentGone, match="Nothing answers at 0x40 on I2C bus 1"):
-        rig.driver.read(2.0)
+    air_rig.one_missed_acknowledge_is_retried_and_silence_is_gone(rig, READS, WHERE)
 
 
 # The part

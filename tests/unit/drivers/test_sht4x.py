@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -12,56 +11,18 @@ from hypothesis import strategies as st
 
 from drivers.contract import Flag
 from drivers.errors import DriverError, InstrumentGone, NeedsHuman, RetryNow
-from drivers.i2c import SharedBus
 from drivers.sht4x import SHT4x, decode
-from hardware_sim.bus import BitFlip, Hang, Nack, ShortRead, VirtualI2C
-from hardware_sim.clock import PacedClock
 from hardware_sim.parts.sensirion import with_crcs
 from hardware_sim.parts.sht4x import SHT4x as Chip
+from tests.unit.drivers import air_rig
 
-S = 10**9
-ADDRESS = 0x44
+ADDRESS, WHERE = 0x44, "0x44 on I2C bus 1"
 OPENS, READS = 2, 4  # transactions of an open and of a read
-FAULTS = [Nack(), Hang(5.0), Hang(5.0, then_done=True), ShortRead(), *map(BitFlip, range(48))]
-
-
-class Air:
-    """In ten seconds 5 °C and 5 %RH, or what it is set to: an old value cannot pass for now."""
-
-    power = True
-    fixed: dict[str, float] | None = None
-
-    def at(self, boottime_ns):
-        x = boottime_ns / 2e9 % 30.0
-        ramp = {"temperature_degC": 5.0 + x, "humidity_pctRH": 30.0 + x}
-        return (self.fixed or ramp) if self.power else None
-
-
-@dataclass
-class Rig:
-    clock: PacedClock
-    world: Air
-    chip: Chip
-    wire: VirtualI2C
-    driver: SHT4x
-
-    def disturb(self, index, fault):
-        """The transaction that is `index` from now."""
-        at = self.wire.transactions + index
-        self.wire.fault = lambda i, operation, address: fault if i == at else None
-
-    def is_of_now(self, sample):
-        true = self.world.at(self.clock.boottime_ns())
-        wanted = (true["temperature_degC"], true["humidity_pctRH"])
-        return sample.flags == 0 and sample.values == pytest.approx(wanted, abs=0.03)
+FAULTS = air_rig.faults(48)
 
 
 def make_rig(**fixed):
-    clock, world = PacedClock(60 * S, 1_700_000_000 * S), Air()
-    world.fixed = fixed or None
-    chip = Chip(world, clock)
-    wire = VirtualI2C({ADDRESS: chip}, clock)
-    return Rig(clock, world, chip, wire, SHT4x(SharedBus(wire, "I2C bus 1"), ADDRESS, clock))
+    return air_rig.make_rig(Chip, SHT4x, ADDRESS, fixed)
 
 
 @pytest.fixture
@@ -155,51 +116,22 @@ def test_another_chip_that_says_the_same_nonsense_twice_is_for_a_human(rig):
 
 
 def test_without_power_it_is_gone_and_back_it_measures_anew(rig):
-    rig.driver.open()
-    rig.world.power = False
-    for act in (lambda: rig.driver.read(2.0), rig.driver.open):
-        with pytest.raises(InstrumentGone, match="Nothing answers at 0x44 on I2C bus 1: check power"):
-            act()
-    rig.world.power = True
-    rig.driver.open()
-    assert rig.is_of_now(rig.driver.read(2.0))
+    air_rig.gone_without_power_and_back_at_once(rig, WHERE)
 
 
 def test_reading_what_is_not_open_says_so(rig):
-    for _ in range(2):
-        with pytest.raises(InstrumentGone, match="is not open: open it"):
-            rig.driver.read(1.0)
-        rig.driver.open()
-        rig.driver.close()
-        rig.driver.close()
+    air_rig.what_is_not_open_says_so(rig)
 
 
 def test_a_deadline_too_short_for_a_measurement_ends_at_it(rig):
-    rig.driver.open()
-    began_ns = rig.clock.boottime_ns()
-    with pytest.raises(InstrumentGone, match=r"did not finish within 0\.015 s"):
-        rig.driver.read(0.015)
-    assert rig.clock.boottime_ns() - began_ns <= 0.016 * S
+    air_rig.a_short_deadline_ends_at_it(rig, 0.015)
 
 
 # Disturbances
 
 
 def test_every_disturbed_transaction_of_open_is_noticed_or_harmless():
-    identity = make_rig().driver.open()
-    counts: Counter[str] = Counter()
-    for index, fault in itertools.product(range(OPENS), FAULTS):
-        rig = make_rig()
-        rig.disturb(index, fault)
-        try:
-            opened = rig.driver.open()
-            counts["harmless"] += 1
-        except (RetryNow, InstrumentGone) as error:  # never NeedsHuman for what passes
-            counts[type(error).__name__] += 1
-            rig.clock.wait(0.5)
-            opened = rig.driver.open()
-        assert opened == identity, (index, fault)
-        assert rig.is_of_now(rig.driver.read(2.0)), (index, fault)
+    counts = air_rig.disturbed_opens(make_rig, OPENS, FAULTS)
     print(f"\nSHT4x open: {dict(counts)}")
     assert counts["RetryNow"] >= 48  # every flipped bit of the answer
 
@@ -223,18 +155,11 @@ def test_every_disturbed_transaction_of_read_is_noticed_or_the_value_is_true():
                 rig.driver.open()
             sample = rig.driver.read(2.0)
         assert rig.is_of_now(sample), (index, fault)
-        assert rig.clock.boottime_ns() - began_ns < 15 * S
+        assert rig.clock.boottime_ns() - began_ns < 15 * air_rig.S
     print(f"\nSHT4x read: {dict(counts)}")
     assert counts["RetryNow"] >= 96  # every flipped bit of both answers
     assert counts["harmless"] == 2  # a short read where nothing is read
 
 
 def test_one_missed_acknowledge_is_retried_and_silence_is_gone(rig):
-    rig.driver.open()
-    for index in range(READS):
-        rig.disturb(index, Nack())
-        with pytest.raises(RetryNow, match="answers again"):
-            rig.driver.read(2.0)
-    rig.wire.fault = lambda i, operation, address: Nack()
-    with pytest.raises(InstrumentGone, match="Nothing answers at 0x44 on I2C bus 1"):
-        rig.driver.read(2.0)
+    air_rig.one_missed_acknowledge_is_retried_and_silence_is_gone(rig, READS, WHERE)
