@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -76,6 +77,17 @@ FAULTS = {
 EACH_FAULT = [pytest.param(fault, marks=pytest.mark.slow if fault == "read-only" else ()) for fault in FAULTS]
 
 
+def with_two_proofs(folder: Path, samples: int = 6) -> Rig:
+    """Of three readings each, the first of them receipted."""
+    rig = Rig(folder, readings=3)
+    rig.keeper.start()
+    for _ in range(samples):
+        rig.append()
+    rig.settle()
+    rig.receipt(1)
+    return rig
+
+
 def strike(rig: Rig, at: int, fault: str) -> Faulty:
     error, rolls_back = FAULTS[fault]()
     faulty = Faulty(rig.journal._db, at, error, rolls_back)
@@ -105,16 +117,7 @@ def every_statement(rigs: Callable[[Path], Rig], tmp_path: Path, fault: str) -> 
 
 @pytest.mark.parametrize("fault", EACH_FAULT)
 def test_no_failing_statement_loses_an_acknowledged_sample_or_breaks_the_chain(tmp_path, fault):
-    def rig_with_two_proofs(folder: Path) -> Rig:
-        rig = Rig(folder, readings=3)
-        rig.keeper.start()
-        for _ in range(6):
-            rig.append()
-        rig.settle()
-        rig.receipt(1)
-        return rig
-
-    for rig, faulty in every_statement(rig_with_two_proofs, tmp_path, fault):
+    for rig, faulty in every_statement(with_two_proofs, tmp_path, fault):
         for _ in range(4):
             rig.append()
         attempt(lambda: rig.keeper.note_missed(Missed("x", rig.clock.boot_id, 1, 2, "read void")))  # noqa: B023
@@ -142,17 +145,7 @@ def test_no_failing_statement_loses_an_acknowledged_sample_or_breaks_the_chain(t
 @pytest.mark.parametrize("fault", EACH_FAULT)
 def test_no_failing_statement_breaks_a_rotation(tmp_path, fault):
     """The old key or the new, never both: what signs a proof is what the proofs before it say."""
-
-    def rig_with_two_proofs(folder: Path) -> Rig:
-        rig = Rig(folder, readings=3)
-        rig.keeper.start()
-        for _ in range(7):
-            rig.append()
-        rig.settle()
-        rig.receipt(1)
-        return rig
-
-    for rig, faulty in every_statement(rig_with_two_proofs, tmp_path, fault):
+    for rig, faulty in every_statement(partial(with_two_proofs, samples=7), tmp_path, fault):
         keys, done = MemoryKeys(), []
         attempt(lambda: done.append(rig.keeper.rotate(keys)))  # noqa: B023
         for _ in range(2):
